@@ -1,0 +1,2 @@
+//! ntpload.
+fn main() {}

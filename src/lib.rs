@@ -1,0 +1,23 @@
+//! ntpring serves NTP at the highest rate a Linux machine can, reads the ntp.conf people already have, and brings its own load
+//! generator. The floors, from the ground up; a floor imports only floors below it (checked by `tests/tidy.rs`):
+//!
+//! | floor | modules | what it never does |
+//! |---|---|---|
+//! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
+//! | 2 | [`snapshot`], [`config`] | make a system call |
+//! | 3 | [`server`] | allocate, log, lock or read a clock of its own |
+//! | 4 | [`datapath`] | decide what to answer |
+//! | 5 | [`daemon`] | run per packet |
+//! | 6 | [`cli`] | anything but arguments and text |
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod datapath;
+pub mod limits;
+pub mod server;
+pub mod snapshot;
+pub mod sys;
+pub mod wire;

@@ -1,0 +1,42 @@
+//! Every bound of the system in one place, related to each other at compile time.
+
+use std::time::Duration;
+
+/// Longest time a worker sleeps in the kernel, so an idle worker wakes at most twice a second.
+pub const TICK: Duration = Duration::from_millis(600);
+
+/// Largest request that is looked at, in bytes of UDP payload. Longer datagrams arrive truncated, are dropped and counted.
+pub const REQUEST_MAX: usize = 1024;
+
+/// Receive buffers of one io_uring worker; a power of two, as the kernel's buffer ring demands.
+pub const URING_BUFFERS: u16 = 4096;
+
+/// Submission queue entries of one worker's ring.
+pub const URING_ENTRIES: u32 = 256;
+
+/// Completion queue entries of one worker's ring: every buffer may wait there at once.
+pub const URING_COMPLETIONS: u32 = 8192;
+
+/// Datagrams that one recvmmsg call may return.
+pub const MMSG_BATCH: usize = 64;
+
+/// Replies that leave the server together. Each reply queued behind others ages its transmit stamp by about 1.7 µs, so the
+/// chunk is chosen from the measured |offset| curve in bench/README.md.
+pub const SEND_CHUNK: usize = 16;
+
+/// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.
+pub const FORWARD_QUEUE: usize = 64;
+
+/// Pinned worker threads of one process.
+pub const WORKERS_MAX: usize = 256;
+
+/// Receive buffer asked for with SO_RCVBUFFORCE, in bytes. Large enough for a scheduling hiccup, small enough that the queue
+/// does not hold seconds of stale requests.
+pub const SOCKET_RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Files that may include each other: ntpd's own bound.
+pub const INCLUDE_DEPTH: usize = 5;
+
+const _: () = assert!(URING_BUFFERS.is_power_of_two());
+const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
+const _: () = assert!(SEND_CHUNK <= MMSG_BATCH && SEND_CHUNK as u32 <= URING_ENTRIES);
