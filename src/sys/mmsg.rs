@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem, ptr};
 
@@ -13,7 +14,7 @@ use super::socket::ServeSocket;
 
 /// One worker's sockets, served by recvmmsg and sendmmsg. All memory is allocated at the start.
 pub struct MmsgSockets {
-    sockets: Vec<ServeSocket>,
+    sockets: Arc<[ServeSocket]>,
     states: Vec<SocketState>,
     poll: Vec<libc::pollfd>,
     receive: ReceiveBatch,
@@ -34,7 +35,7 @@ pub struct MmsgSizes {
 
 impl MmsgSockets {
     /// Takes the sockets of one worker.
-    pub fn new(sockets: Vec<ServeSocket>, sizes: MmsgSizes) -> Self {
+    pub fn new(sockets: Arc<[ServeSocket]>, sizes: MmsgSizes) -> Self {
         let poll =
             sockets.iter().map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
         Self {

@@ -6,6 +6,7 @@
 mod buffers;
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
@@ -33,7 +34,7 @@ pub struct UringSockets {
     ring: IoUring,
     buffers: BufferRing,
     message: Box<libc::msghdr>,
-    sockets: Vec<ServeSocket>,
+    sockets: Arc<[ServeSocket]>,
     states: Vec<SocketState>,
     armed: Vec<bool>,
     replies: SendChunk,
@@ -61,7 +62,7 @@ pub struct UringSizes {
 impl UringSockets {
     /// Builds the ring on the calling thread, which must be the one that uses it, and arms one receive per socket. Fails where the
     /// kernel or a seccomp filter refuses io_uring, or lacks one of the features above (all are in Linux 6.1).
-    pub fn new(sockets: Vec<ServeSocket>, sizes: UringSizes) -> io::Result<Self> {
+    pub fn new(sockets: Arc<[ServeSocket]>, sizes: UringSizes) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
