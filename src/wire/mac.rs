@@ -43,7 +43,10 @@ impl<'a> Trailer<'a> {
             // RFC 7822: if 20 or 24 octets remain, they are a MAC, even if they look like an extension field.
             if let Some(mac) = Mac::parse(rest) {
                 let extensions = bytes.len() - rest.len();
-                return Ok(Self { extensions: ExtensionFields(bytes.get(..extensions).unwrap_or_default()), mac: Some(mac) });
+                return Ok(Self {
+                    extensions: ExtensionFields(bytes.get(..extensions).unwrap_or_default()),
+                    mac: Some(mac),
+                });
             }
             if rest.is_empty() && last.is_none_or(|length| length >= SHORTEST_LAST) {
                 return Ok(Self { extensions: ExtensionFields(bytes), mac: None });
