@@ -21,15 +21,14 @@ pub use worker::{Backend, Query, Worker};
 /// A way to receive requests and send replies; built by its worker on the worker's own pinned thread.
 pub trait Datapath {
     /// Sleeps until there may be something to drain, or `timeout` is over.
+    ///
+    /// # Errors
+    /// What the kernel says when it cannot wait at all; network trouble is no error.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
 
-    /// Hands every waiting request to `serve`, sends the replies, and says what happened.
-    fn drain(&mut self, serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<Batch>;
-}
-
-/// What a datapath did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Totals since the datapath was built.
-    pub path: PathTally,
+    /// Hands every waiting request to `serve`, sends the replies, and returns what this path has counted since it was built.
+    ///
+    /// # Errors
+    /// What the kernel says when a socket is beyond repair; network trouble is counted, not an error.
+    fn drain(&mut self, serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally>;
 }

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::Batch;
 use super::stamp::to_ntp;
 use crate::server::{Datagram, PathTally, Verdict};
-use crate::sys::socket::ServeSocket;
 use crate::sys::clock::{self, Timespec};
+use crate::sys::socket::ServeSocket;
 use crate::sys::{IoTally, Received};
 
 /// Turns what `sys` received into the responder's terms, and its verdict into a reply length.
@@ -20,7 +19,11 @@ pub(super) struct Translator {
 
 impl Translator {
     pub(super) fn new(sockets: &[ServeSocket]) -> Self {
-        Self { ports: sockets.iter().map(|socket| socket.local().port()).collect(), missing_stamp: 0, substitute: None }
+        Self {
+            ports: sockets.iter().map(|socket| socket.local().port()).collect(),
+            missing_stamp: 0,
+            substitute: None,
+        }
     }
 
     /// The length of the reply that `serve` wrote, 0 for none.
@@ -50,20 +53,18 @@ impl Translator {
         *self.substitute.get_or_insert_with(clock::realtime)
     }
 
-    /// Ends a drain.
-    pub(super) fn batch(&mut self, io: &IoTally) -> Batch {
+    /// Ends a drain: all that was counted since the start.
+    pub(super) fn total(&mut self, io: &IoTally) -> PathTally {
         self.substitute = None;
-        Batch {
-            path: PathTally {
-                truncated: io.truncated,
-                send_failed: io.send_failed,
-                rxq_ovfl: io.receive_overflow,
-                cq_overflow: io.completion_overflow,
-                rearmed: io.rearmed,
-                kernel_entries: io.kernel_entries,
-                missing_stamp: self.missing_stamp,
-                forward_full: 0,
-            },
+        PathTally {
+            truncated: io.truncated,
+            forward_full: 0,
+            send_failed: io.send_failed,
+            rxq_ovfl: io.receive_overflow,
+            missing_stamp: self.missing_stamp,
+            cq_overflow: io.completion_overflow,
+            rearmed: io.rearmed,
+            kernel_entries: io.kernel_entries,
         }
     }
 }

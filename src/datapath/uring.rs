@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Datapath;
 use super::translate::Translator;
-use super::{Batch, Datapath};
 use crate::limits;
-use crate::server::{Datagram, Verdict};
+use crate::server::{Datagram, PathTally, Verdict};
 use crate::sys::socket::ServeSocket;
 use crate::sys::uring::{UringSizes, UringSockets};
 
@@ -37,9 +37,9 @@ impl Datapath for Uring {
         self.sockets.wait(timeout)
     }
 
-    fn drain(&mut self, mut serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<Batch> {
+    fn drain(&mut self, mut serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally> {
         let Self { sockets, translator } = self;
         sockets.drain(|received| translator.serve(received, &mut serve))?;
-        Ok(translator.batch(sockets.tally()))
+        Ok(translator.total(sockets.tally()))
     }
 }

@@ -111,15 +111,15 @@ impl Worker {
         while !self.stop.load(Relaxed) {
             path.wait(limits::TICK)?;
             responder.begin_batch(&mut self.published, watch.stepped());
-            let mut batch = path.drain(|mut datagram| {
+            let mut path_tally = path.drain(|mut datagram| {
                 let verdict = responder.respond(datagram.reborrow(), &SystemClock);
                 if verdict == Verdict::Forward {
                     forward_full += u64::from(!self.forward(&datagram));
                 }
                 verdict
             })?;
-            batch.path.forward_full = forward_full;
-            self.counters.publish(responder.tally(), &batch.path);
+            path_tally.forward_full = forward_full;
+            self.counters.publish(responder.tally(), &path_tally);
         }
         Ok(())
     }

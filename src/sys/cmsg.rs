@@ -165,7 +165,10 @@ mod tests {
                 IpAddr::V4(source) => assert_eq!(control[HEADER + 4..HEADER + 8], source.octets()),
                 IpAddr::V6(source) => assert_eq!(
                     read.arrival,
-                    Some(Arrival { interface: if source.is_unicast_link_local() { 3 } else { 0 }, ..arrival })
+                    Some(Arrival {
+                        interface: if source.is_unicast_link_local() { 3 } else { 0 },
+                        ..arrival
+                    })
                 ),
             }
             assert_eq!(read.stamp, None, "a reply must not carry a stamp: the kernel refuses it");

@@ -80,13 +80,15 @@ impl Parts<'_> {
     ) -> Option<ReplyLengths> {
         let control = cmsg::parse(self.control);
         state.note_overflow(control.overflow, tally);
-        let (Some(peer), Some(Arrival { destination, .. })) = (cmsg::parse_name(self.name), control.arrival) else {
+        let (Some(peer), Some(Arrival { destination, .. })) = (cmsg::parse_name(self.name), control.arrival)
+        else {
             tally.truncated += 1;
             return None;
         };
         let room = self.payload.len();
         let length =
-            serve(Received { socket, peer, destination, stamp: control.stamp, payload: self.payload }).min(room);
+            serve(Received { socket, peer, destination, stamp: control.stamp, payload: self.payload })
+                .min(room);
         let arrival = control.arrival.filter(|_| length > 0)?;
         Some(ReplyLengths { control: cmsg::write_reply_source(self.control, arrival), payload: length })
     }

@@ -36,8 +36,10 @@ pub struct MmsgSizes {
 impl MmsgSockets {
     /// Takes the sockets of one worker.
     pub fn new(sockets: Arc<[ServeSocket]>, sizes: MmsgSizes) -> Self {
-        let poll =
-            sockets.iter().map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+        let poll = sockets
+            .iter()
+            .map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+            .collect();
         Self {
             states: vec![SocketState::default(); sockets.len()],
             poll,
@@ -53,7 +55,8 @@ impl MmsgSockets {
         let milliseconds = timeout.as_millis().try_into().unwrap_or(libc::c_int::MAX);
         self.tally.kernel_entries += 1;
         // SAFETY: `poll` is a valid, exclusively borrowed array of that many entries.
-        let ready = unsafe { libc::poll(self.poll.as_mut_ptr(), self.poll.len() as libc::nfds_t, milliseconds) };
+        let ready =
+            unsafe { libc::poll(self.poll.as_mut_ptr(), self.poll.len() as libc::nfds_t, milliseconds) };
         match check(ready) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.poll.iter_mut().for_each(|entry| entry.revents = 0);
@@ -79,7 +82,11 @@ impl MmsgSockets {
         &self.tally
     }
 
-    fn drain_socket(&mut self, index: usize, serve: &mut impl FnMut(Received<'_>) -> usize) -> io::Result<()> {
+    fn drain_socket(
+        &mut self,
+        index: usize,
+        serve: &mut impl FnMut(Received<'_>) -> usize,
+    ) -> io::Result<()> {
         let Self { sockets, states, receive, replies, tally, .. } = self;
         let received = receive.fill(&sockets[index], tally)?;
         for slot in 0..received {
@@ -113,7 +120,8 @@ impl ReceiveBatch {
         // Control messages come first: the allocation and the stride keep them aligned as the kernel writes them.
         let stride = (CONTROL_SPACE + NAME_SPACE + payload).next_multiple_of(64);
         let mut area = vec![MaybeUninit::zeroed(); batch * stride].into_boxed_slice();
-        let mut vectors = vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: payload }; batch].into_boxed_slice();
+        let mut vectors =
+            vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: payload }; batch].into_boxed_slice();
         let base: *mut u8 = area.as_mut_ptr().cast();
         let headers = vectors
             .iter_mut()

@@ -29,7 +29,8 @@ impl SendChunk {
     pub(super) fn new(capacity: usize) -> Self {
         // SAFETY: mmsghdr is a C struct of integers and pointers; all zeroes is the empty message.
         let empty: libc::mmsghdr = unsafe { mem::zeroed() };
-        let mut payloads = vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; capacity].into_boxed_slice();
+        let mut payloads =
+            vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; capacity].into_boxed_slice();
         let mut headers = vec![empty; capacity].into_boxed_slice();
         for (header, payload) in headers.iter_mut().zip(payloads.iter_mut()) {
             header.msg_hdr.msg_iov = payload;
@@ -55,7 +56,8 @@ impl SendChunk {
         header.msg_hdr.msg_namelen = memory.name_length as libc::socklen_t;
         header.msg_hdr.msg_control = memory.control.cast();
         header.msg_hdr.msg_controllen = lengths.control as _;
-        self.payloads[self.length] = libc::iovec { iov_base: memory.payload.cast(), iov_len: lengths.payload };
+        self.payloads[self.length] =
+            libc::iovec { iov_base: memory.payload.cast(), iov_len: lengths.payload };
         self.socket = socket;
         self.length += 1;
     }
@@ -71,7 +73,12 @@ impl SendChunk {
             // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the caller of `push` keeps
             // alive until this function returns; sendmmsg copies them before it returns.
             let sent = unsafe {
-                libc::sendmmsg(socket, waiting.as_mut_ptr(), waiting.len() as libc::c_uint, libc::MSG_DONTWAIT)
+                libc::sendmmsg(
+                    socket,
+                    waiting.as_mut_ptr(),
+                    waiting.len() as libc::c_uint,
+                    libc::MSG_DONTWAIT,
+                )
             };
             match usize::try_from(sent) {
                 Ok(sent @ 1..) => done += sent,
@@ -84,4 +91,3 @@ impl SendChunk {
         }
     }
 }
-

@@ -104,7 +104,8 @@ fn set_int(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::
 fn set_option<T>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
     let length = size_of_val(value) as libc::socklen_t;
     // SAFETY: `value` is a live reference and `length` is its size; the kernel only reads it.
-    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), length) }).map(drop)
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), length) })
+        .map(drop)
 }
 
 // Offsets of the source address in the network header, and the parts of an IPv6 address that make up its /64.
@@ -135,7 +136,10 @@ fn spread_and_choose(sockets: usize) -> [sock_filter; 4] {
     [
         instruction(libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K, SPREAD),
         instruction(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 16),
-        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, u32::try_from(sockets).unwrap_or(u32::MAX).max(1)),
+        instruction(
+            libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K,
+            u32::try_from(sockets).unwrap_or(u32::MAX).max(1),
+        ),
         instruction(libc::BPF_RET | libc::BPF_A, 0),
     ]
 }
@@ -149,7 +153,6 @@ fn instruction(code: u32, operand: u32) -> sock_filter {
 }
 
 fn attach_reuseport_filter(socket: &Socket, program: &[sock_filter]) -> io::Result<()> {
-    let program =
-        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }

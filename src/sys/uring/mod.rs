@@ -136,9 +136,10 @@ impl UringSockets {
             if *armed {
                 continue;
             }
-            let receive = opcode::RecvMsgMulti::new(Fixed(index as u32), &raw const *self.message, BUFFER_GROUP)
-                .build()
-                .user_data(index as u64);
+            let receive =
+                opcode::RecvMsgMulti::new(Fixed(index as u32), &raw const *self.message, BUFFER_GROUP)
+                    .build()
+                    .user_data(index as u64);
             push(&mut self.ring, &receive)?;
             *armed = true;
         }
