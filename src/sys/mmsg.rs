@@ -175,7 +175,7 @@ impl ReceiveBatch {
         let header = self.headers.get(slot)?;
         let message = &header.msg_hdr;
         let name_length = (message.msg_namelen as usize).min(NAME_SPACE);
-        let control_length = (message.msg_controllen as usize).min(CONTROL_SPACE);
+        let control_length = message.msg_controllen.min(CONTROL_SPACE);
         let length = header.msg_len as usize;
         if message.msg_flags & libc::MSG_TRUNC != 0 || length > self.payload {
             return None;
