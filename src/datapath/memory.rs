@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Batch, Datapath};
+use super::Datapath;
 use crate::limits::REQUEST_MAX;
 use crate::server::{Datagram, PathTally, Verdict};
 use crate::wire::NtpTimestamp;
@@ -62,28 +62,21 @@ impl Datapath for Memory {
         Ok(())
     }
 
-    fn drain(&mut self, mut serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<Batch> {
-        let mut batch = Batch::default();
+    fn drain(&mut self, mut serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally> {
         while let Some(Arrival { peer, local, received, mut bytes }) = self.waiting.pop_front() {
             if bytes.len() > REQUEST_MAX {
                 self.tally.truncated += 1;
                 continue;
             }
-            batch.received += 1;
             match serve(Datagram { peer, local, received, buf: &mut bytes }) {
                 Verdict::Reply(length) => {
                     bytes.truncate(length);
-                    batch.replied += 1;
                     self.replies.push(Departure { peer, local, bytes });
                 }
                 Verdict::Forward => self.forwarded.push(Departure { peer, local, bytes }),
                 Verdict::Drop(_) => {}
             }
         }
-        Ok(batch)
-    }
-
-    fn tally(&self) -> &PathTally {
-        &self.tally
+        Ok(self.tally)
     }
 }

@@ -1,35 +1,34 @@
-//! Moves datagrams between the kernel and the responder; never decides what to answer.
+//! Moves datagrams between the kernel and the responder. Which backend does it is chosen once per thread; after that everything is
+//! static. No `dyn`, lock, allocation or log line per packet, and no decision about what to answer.
+
+pub mod memory;
+mod mmsg;
+mod stamp;
+mod translate;
+mod uring;
+mod worker;
 
 use std::io;
 use std::time::Duration;
 
 use crate::server::{Datagram, PathTally, Verdict};
 
-pub mod memory;
+pub use mmsg::Mmsg;
+pub use stamp::SystemClock;
+pub use uring::Uring;
+pub use worker::{Backend, Query, Worker};
 
-/// What one drain moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Datagrams that the responder saw.
-    pub received: usize,
-    /// Replies handed over for sending.
-    pub replied: usize,
-}
-
-/// A way for datagrams to come and replies to go; built by its worker, on its own pinned thread.
+/// A way to receive requests and send replies; built by its worker on the worker's own pinned thread.
 pub trait Datapath {
-    /// Sleeps until datagrams are there, at most for `timeout`.
+    /// Sleeps until there may be something to drain, or `timeout` is over.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says when it cannot wait at all; network trouble is no error.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
 
-    /// Hands every waiting datagram to `serve` and sends the replies.
+    /// Hands every waiting request to `serve`, sends the replies, and returns what this path has counted since it was built.
     ///
     /// # Errors
-    /// What the kernel says.
-    fn drain(&mut self, serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<Batch>;
-
-    /// What this path has counted since it began.
-    fn tally(&self) -> &PathTally;
+    /// What the kernel says when a socket is beyond repair; network trouble is counted, not an error.
+    fn drain(&mut self, serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally>;
 }

@@ -47,6 +47,13 @@ pub struct Datagram<'a> {
     pub buf: &'a mut [u8],
 }
 
+impl Datagram<'_> {
+    /// The same datagram, lent for a while.
+    pub fn reborrow(&mut self) -> Datagram<'_> {
+        Datagram { peer: self.peer, local: self.local, received: self.received, buf: self.buf }
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
