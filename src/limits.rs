@@ -34,9 +34,14 @@ pub const WORKERS_MAX: usize = 256;
 /// does not hold seconds of stale requests.
 pub const SOCKET_RECEIVE_BUFFER: usize = 4 << 20;
 
+/// `restrict` lines of one configuration. A table of so many takes about 100 MB and a quarter of a second to build.
+pub const ACCESS_ENTRIES: usize = 1_000_000;
+
 /// Files that may include each other: ntpd's own bound.
 pub const INCLUDE_DEPTH: usize = 5;
 
 const _: () = assert!(URING_BUFFERS.is_power_of_two());
 const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
 const _: () = assert!(SEND_CHUNK <= MMSG_BATCH && SEND_CHUNK as u32 <= URING_ENTRIES);
+// Ranges begin and end with an entry, and grids have about four cells per range: all are numbered with 32 bits.
+const _: () = assert!(ACCESS_ENTRIES < 1 << 24);

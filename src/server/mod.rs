@@ -11,9 +11,12 @@ mod counters;
 mod respond;
 mod template;
 
-pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix};
+pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix, TooManyEntries};
 pub use counters::{Counters, PathTally, Reason, Tally, Totals};
 pub use respond::Responder;
+
+/// The port of NTP servers.
+const NTP_PORT: u16 = 123;
 
 /// All that the answers depend on, but for the request and the time.
 #[derive(Clone, Debug)]

@@ -3,12 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::{AccessFlags, Clock, Datagram, Reason, ServingState, Tally, Verdict, template};
+use super::{AccessFlags, Clock, Datagram, NTP_PORT, Reason, ServingState, Tally, Verdict, template};
 use crate::snapshot::Published;
 use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision};
-
-/// The port of NTP servers.
-const NTP_PORT: u16 = 123;
 
 /// Answers the requests of one worker.
 #[derive(Debug)]
