@@ -145,7 +145,7 @@ impl<T> Publisher<T> {
 }
 
 /// A reader's end, owned by one worker: loading is wait-free, and touches no shared cache line but the cell's pointer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Published<T> {
     cache: Cache<Arc<ArcSwap<T>>, Arc<T>>,
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -46,7 +48,9 @@ pub(super) fn wildcards(port: u16) -> Vec<SocketAddr> {
     match ServeSocket::probe(SocketAddr::new(v6.ip(), 0)) {
         Ok(()) => vec![v4, v6],
         Err(error) => {
-            warn!("no IPv6 here ({error}): serving IPv4 only; to have it: sysctl -w net.ipv6.conf.all.disable_ipv6=0, or boot without ipv6.disable=1");
+            warn!(
+                "no IPv6 here ({error}): serving IPv4 only; to have it: sysctl -w net.ipv6.conf.all.disable_ipv6=0, or boot without ipv6.disable=1"
+            );
             vec![v4]
         }
     }
@@ -58,7 +62,8 @@ pub(super) fn open(addresses: &[SocketAddr], workers: usize, dscp: u8) -> Result
     let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp };
     let mut groups = Vec::with_capacity(addresses.len());
     for &address in addresses {
-        let group = open_group(address, workers, options).map_err(|error| ListenError::new(address, &error))?;
+        let group =
+            open_group(address, workers, options).map_err(|error| ListenError::new(address, &error))?;
         groups.push(group.into_iter());
     }
     Ok((0..workers).map(|_| groups.iter_mut().filter_map(Iterator::next).collect()).collect())
@@ -66,7 +71,7 @@ pub(super) fn open(addresses: &[SocketAddr], workers: usize, dscp: u8) -> Result
 
 /// Members of a group are numbered in the order they are bound, so worker 0 gets the first.
 fn open_group(address: SocketAddr, workers: usize, options: SocketOptions) -> io::Result<Vec<ServeSocket>> {
-    ServeSocket::probe(address)?;
+    wait_until_free(address)?;
     let mut group = Vec::with_capacity(workers);
     let mut address = address;
     for _ in 0..workers {
@@ -79,6 +84,21 @@ fn open_group(address: SocketAddr, workers: usize, options: SocketOptions) -> io
         first.steer_group(workers)?;
     }
     Ok(group)
+}
+
+/// A server that was just killed may leave its port taken for some milliseconds, without a process that owns it.
+fn wait_until_free(address: SocketAddr) -> io::Result<()> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 0..TRIES {
+        match ServeSocket::probe(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && owner_of(address).is_none() => {
+                thread::sleep(PAUSE)
+            }
+            result => return result,
+        }
+    }
+    ServeSocket::probe(address)
 }
 
 fn cause(address: SocketAddr, error: &io::Error) -> String {
@@ -95,7 +115,11 @@ fn cause(address: SocketAddr, error: &io::Error) -> String {
             "permission denied: run as root, or sudo setcap cap_net_bind_service=+ep $(command -v ntpring), or use --listen {elsewhere}"
         ),
         io::ErrorKind::AddrNotAvailable => {
-            format!("no interface has this address: ip address add {}/{} dev IFACE", address.ip(), width(address.ip()))
+            format!(
+                "no interface has this address: ip address add {}/{} dev IFACE",
+                address.ip(),
+                width(address.ip())
+            )
         }
         _ => error.to_string(),
     }

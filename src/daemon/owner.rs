@@ -25,7 +25,8 @@ pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
     let mut processes = fs::read_dir("/proc").ok()?.flatten();
     processes.find_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
-        holds_any(&process.path().join("fd"), &inodes).then(|| Owner { pid, program: program_name(&process.path()) })
+        holds_any(&process.path().join("fd"), &inodes)
+            .then(|| Owner { pid, program: program_name(&process.path()) })
     })
 }
 
@@ -54,7 +55,8 @@ fn holds_any(descriptors: &Path, inodes: &[String]) -> bool {
 }
 
 fn program_name(process: &Path) -> String {
-    fs::read_to_string(process.join("comm")).map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+    fs::read_to_string(process.join("comm"))
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -22,13 +22,8 @@ impl Signals {
     /// Installs the handlers.
     pub(super) fn install() -> io::Result<Self> {
         let (sleep, wake) = UnixStream::pair()?;
-        let signals = Self {
-            terminate: Arc::default(),
-            reload: Arc::default(),
-            report: Arc::default(),
-            sleep,
-            wake,
-        };
+        let signals =
+            Self { terminate: Arc::default(), reload: Arc::default(), report: Arc::default(), sleep, wake };
         for (signal, flag) in [
             (SIGTERM, &signals.terminate),
             (SIGINT, &signals.terminate),
@@ -51,7 +46,9 @@ impl Signals {
     pub(super) fn sleep(&mut self, timeout: Duration) -> io::Result<()> {
         self.sleep.set_read_timeout(Some(timeout))?;
         match self.sleep.read(&mut [0; 64]) {
-            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Err(error),
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Err(error)
+            }
             _ => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! The step between a kernel datagram and the seam, the same for every backend.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::stamp::to_ntp;
 use crate::server::{Datagram, PathTally, Verdict};
@@ -34,9 +34,12 @@ impl Translator {
         serve: &mut impl FnMut(Datagram<'_>) -> Verdict,
     ) -> usize {
         let stamp = received.stamp.unwrap_or_else(|| self.substitute_stamp());
+        // Which addresses are a subnet's broadcast only the kernel knows; they all appear as the one broadcast address.
+        let destination =
+            if received.shared_destination { Ipv4Addr::BROADCAST.into() } else { received.destination };
         let datagram = Datagram {
             peer: received.peer,
-            local: SocketAddr::new(received.destination, self.ports[received.socket]),
+            local: SocketAddr::new(destination, self.ports[received.socket]),
             received: to_ntp(stamp),
             buf: received.payload,
         };

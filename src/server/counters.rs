@@ -162,15 +162,24 @@ impl Totals {
         self.tally.received + self.path.truncated
     }
 
-    /// Time replies of all versions.
+    /// Time replies of all versions that the kernel took. What it refused it says later, so this may fall for a moment.
     pub fn answered(&self) -> u64 {
-        self.tally.answered.iter().sum()
+        self.tally.answered.iter().sum::<u64>().saturating_sub(self.path.send_failed)
+    }
+
+    /// Control messages that the daemon has got.
+    pub fn forwarded(&self) -> u64 {
+        self.tally.forwarded.saturating_sub(self.path.forward_full)
     }
 
     /// Every datagram without an answer, by name of the reason.
     pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let reasons = Reason::ALL.map(Reason::name).into_iter().zip(self.tally.dropped);
-        reasons.chain([("truncated", self.path.truncated)])
+        reasons.chain([
+            ("forward_full", self.path.forward_full),
+            ("send_failed", self.path.send_failed),
+            ("truncated", self.path.truncated),
+        ])
     }
 }
 

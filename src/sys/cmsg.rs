@@ -36,6 +36,8 @@ pub struct Arrival {
     pub destination: IpAddr,
     /// Index of the receiving interface.
     pub interface: u32,
+    /// Whether the destination is a broadcast or IPv4 multicast address: one that the kernel would not answer from.
+    pub shared: bool,
 }
 
 /// Reads the control messages of one received datagram; unknown ones are passed over, truncated ones end the walk.
@@ -121,15 +123,17 @@ fn timespec(data: &[u8]) -> Option<Timespec> {
 /// `struct in_pktinfo`: interface, the local address that was chosen, the destination in the header.
 fn arrival_v4(data: &[u8]) -> Option<Arrival> {
     let interface = u32::from_ne_bytes(array(data, 0)?);
+    let answer_from: [u8; 4] = array(data, 4)?;
     let destination: [u8; 4] = array(data, 8)?;
-    Some(Arrival { destination: Ipv4Addr::from(destination).into(), interface })
+    let shared = answer_from != destination;
+    Some(Arrival { destination: Ipv4Addr::from(destination).into(), interface, shared })
 }
 
 /// `struct in6_pktinfo`: the destination, then the interface.
 fn arrival_v6(data: &[u8]) -> Option<Arrival> {
     let destination: [u8; 16] = array(data, 0)?;
     let interface = u32::from_ne_bytes(array(data, 16)?);
-    Some(Arrival { destination: Ipv6Addr::from(destination).into(), interface })
+    Some(Arrival { destination: Ipv6Addr::from(destination).into(), interface, shared: false })
 }
 
 fn write(control: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_written_for_a_reply_is_read_back() {
         for destination in ["192.0.2.7", "2001:db8::7", "fe80::7"] {
-            let arrival = Arrival { destination: destination.parse().unwrap(), interface: 3 };
+            let arrival = Arrival { destination: destination.parse().unwrap(), interface: 3, shared: false };
             let mut control = [0xAA; CONTROL_SPACE];
             let length = write_reply_source(&mut control, arrival);
             let read = parse(&control[..length]);
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_control_buffer_that_is_too_small_is_left_alone() {
-        let arrival = Arrival { destination: Ipv4Addr::LOCALHOST.into(), interface: 1 };
+        let arrival = Arrival { destination: Ipv4Addr::LOCALHOST.into(), interface: 1, shared: false };
         assert_eq!(write_reply_source(&mut [0; 16], arrival), 0);
     }
 
@@ -190,13 +194,14 @@ mod tests {
         let mut end = write(&mut control, libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &stamp);
         let mut info = [0; 12];
         info[..4].copy_from_slice(&2_u32.to_ne_bytes());
+        info[4..8].copy_from_slice(&[192, 0, 2, 1]);
         info[8..].copy_from_slice(&[192, 0, 2, 1]);
         end += write(&mut control[end..], libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
         end += write(&mut control[end..], libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &7_u32.to_ne_bytes());
         let found = parse(&control[..end]);
         assert_eq!(found.stamp, Some(Timespec { seconds: 1_700_000_000, nanoseconds: 999_999_999 }));
         let destination = Ipv4Addr::new(192, 0, 2, 1).into();
-        assert_eq!(found.arrival, Some(Arrival { destination, interface: 2 }));
+        assert_eq!(found.arrival, Some(Arrival { destination, interface: 2, shared: false }));
         assert_eq!(found.overflow, Some(7));
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::clock::Timespec;
-use super::cmsg::{self, Arrival};
+use super::cmsg;
 
 /// One datagram in the buffer that the kernel wrote it to.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Received<'a> {
     pub peer: SocketAddr,
     /// The destination address in its IP header.
     pub destination: IpAddr,
+    /// Whether that is a broadcast or IPv4 multicast address.
+    pub shared_destination: bool,
     /// The kernel's receive stamp (CLOCK_REALTIME); `None` if the kernel gave none.
     pub stamp: Option<Timespec>,
     /// The UDP payload; a reply is written over it.
@@ -80,16 +82,23 @@ impl Parts<'_> {
     ) -> Option<ReplyLengths> {
         let control = cmsg::parse(self.control);
         state.note_overflow(control.overflow, tally);
-        let (Some(peer), Some(Arrival { destination, .. })) = (cmsg::parse_name(self.name), control.arrival)
-        else {
+        let (Some(peer), Some(arrival)) = (cmsg::parse_name(self.name), control.arrival) else {
             tally.truncated += 1;
             return None;
         };
         let room = self.payload.len();
-        let length =
-            serve(Received { socket, peer, destination, stamp: control.stamp, payload: self.payload })
-                .min(room);
-        let arrival = control.arrival.filter(|_| length > 0)?;
-        Some(ReplyLengths { control: cmsg::write_reply_source(self.control, arrival), payload: length })
+        let received = Received {
+            socket,
+            peer,
+            destination: arrival.destination,
+            shared_destination: arrival.shared,
+            stamp: control.stamp,
+            payload: self.payload,
+        };
+        let length = serve(received).min(room);
+        (length > 0).then(|| ReplyLengths {
+            control: cmsg::write_reply_source(self.control, arrival),
+            payload: length,
+        })
     }
 }

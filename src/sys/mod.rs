@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod cmsg;
+pub mod interfaces;
 mod message;
 pub mod mmsg;
 pub mod sandbox;

@@ -28,6 +28,9 @@ const OUT_HEADER: usize = 16;
 /// A receive that fails this often in a row, without a datagram between, will not recover.
 const FAILURES_IN_A_ROW: u32 = 1000;
 
+/// How long a cancelled receive may take to end.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
+
 /// One worker's sockets, served by an io_uring of its own. All memory is allocated at the start.
 pub struct UringSockets {
     // Dropped in this order: the ring must be gone before the memory that the kernel writes to.
@@ -98,13 +101,8 @@ impl UringSockets {
     /// Sleeps until a completion is there or `timeout` is over.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.arm()?;
-        let timeout = Timespec::from(timeout);
-        let arguments = SubmitArgs::new().timespec(&timeout);
         self.tally.kernel_entries += 1;
-        match self.ring.submitter().submit_with_args(1, &arguments) {
-            Err(error) if !is_passing(&error) => Err(error),
-            _ => Ok(()),
-        }
+        self.enter(timeout)
     }
 
     /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the payload; 0 means none.
@@ -120,6 +118,15 @@ impl UringSockets {
     /// What happened since the start.
     pub fn tally(&self) -> &IoTally {
         &self.tally
+    }
+
+    /// Submits what is queued and waits for a completion.
+    fn enter(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::from(timeout);
+        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout)) {
+            Err(error) if !is_passing(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn register(&mut self) -> io::Result<()> {
@@ -230,15 +237,29 @@ impl UringSockets {
     }
 }
 
+impl UringSockets {
+    /// Ends every receive and waits until it has ended.
+    fn cancel_receives(&mut self) -> io::Result<()> {
+        // ENOENT when nothing is armed; whether it worked shows below.
+        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        while self.armed.contains(&true) {
+            // Every cancelled receive posts one last completion; datagrams that still come are dropped with their buffers.
+            self.enter(CANCEL_PATIENCE)?;
+            let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
+            if !cqueue::more(completion.flags()) {
+                self.armed[completion.user_data() as usize] = false;
+            }
+        }
+        // Otherwise the sockets would stay bound until the kernel gets round to freeing the ring, and a restart would fail.
+        self.ring.submitter().unregister_files()
+    }
+}
+
 impl Drop for UringSockets {
     fn drop(&mut self) {
-        // Receives that are still armed could write to buffers that are about to be freed. If the kernel will not cancel them, the
-        // only sound thing left is never to free the buffers.
-        if self.ring.submitter().register_sync_cancel(None, CancelBuilder::any()).is_err()
-            && self.armed.iter().any(|armed| *armed)
-        {
-            let buffers = mem::replace(&mut self.buffers, BufferRing::new(1, 64));
-            mem::forget(buffers);
+        if self.cancel_receives().is_err() && self.armed.contains(&true) {
+            // A receive that would not be cancelled could still write: the only sound thing left is never to free its buffer.
+            mem::forget(mem::replace(&mut self.buffers, BufferRing::new(1, 64)));
         }
     }
 }
