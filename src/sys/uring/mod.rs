@@ -28,6 +28,13 @@ const OUT_HEADER: usize = 16;
 /// A receive that fails this often in a row, without a datagram between, will not recover.
 const FAILURES_IN_A_ROW: u32 = 1000;
 
+/// A multishot receive hands over this many datagrams in one go before the kernel looks whether enough completions are there. When
+/// so many came, more are probably queued: the next wait collects them without sleeping instead of returning with one run.
+const MULTISHOT_RUN: usize = 32;
+
+/// Completions that a collecting wait asks for; what is not there at once is not waited for.
+const COLLECT: usize = 2 * MULTISHOT_RUN;
+
 /// How long a cancelled receive may take to end.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -44,6 +51,7 @@ pub struct UringSockets {
     answered: Vec<u16>,
     payload: usize,
     failures: u32,
+    busy: bool,
     tally: IoTally,
 }
 
@@ -88,6 +96,7 @@ impl UringSockets {
             answered: Vec::with_capacity(sizes.send_chunk),
             payload: sizes.payload,
             failures: 0,
+            busy: false,
             tally: IoTally::default(),
             sockets,
         };
@@ -102,12 +111,15 @@ impl UringSockets {
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.arm()?;
         self.tally.kernel_entries += 1;
-        self.enter(timeout)
+        if self.busy { self.enter(COLLECT, Duration::ZERO) } else { self.enter(1, timeout) }
     }
 
     /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the payload; 0 means none.
     pub fn drain(&mut self, mut serve: impl FnMut(Received<'_>) -> usize) -> io::Result<()> {
-        self.tally.completion_overflow = u64::from(self.ring.completion().overflow());
+        let completions = self.ring.completion();
+        self.busy = completions.len() >= MULTISHOT_RUN;
+        self.tally.completion_overflow = u64::from(completions.overflow());
+        drop(completions);
         while let Some(completion) = self.next_completion() {
             self.complete(&completion, &mut serve)?;
         }
@@ -120,10 +132,10 @@ impl UringSockets {
         &self.tally
     }
 
-    /// Submits what is queued and waits for a completion.
-    fn enter(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Submits what is queued and waits for so many completions.
+    fn enter(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::from(timeout);
-        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout)) {
+        match self.ring.submitter().submit_with_args(completions, &SubmitArgs::new().timespec(&timeout)) {
             Err(error) if !is_passing(&error) => Err(error),
             _ => Ok(()),
         }
@@ -244,7 +256,7 @@ impl UringSockets {
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         while self.armed.contains(&true) {
             // Every cancelled receive posts one last completion; datagrams that still come are dropped with their buffers.
-            self.enter(CANCEL_PATIENCE)?;
+            self.enter(1, CANCEL_PATIENCE)?;
             let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
             if !cqueue::more(completion.flags()) {
                 self.armed[completion.user_data() as usize] = false;
@@ -264,11 +276,15 @@ impl Drop for UringSockets {
     }
 }
 
+/// Queues an entry; a full queue is submitted first.
 fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
+    if ring.submission().is_full() {
+        ring.submit()?;
+    }
     // SAFETY: the one kind of entry that is pushed is a receive whose msghdr is boxed in the same struct as the ring and, like the
     // provided buffers, outlives it.
     let pushed = unsafe { ring.submission().push(entry) };
-    pushed.map_err(|_| io::Error::other("io_uring submission queue is smaller than the number of sockets"))
+    pushed.map_err(|_| io::Error::other("the io_uring submission queue stays full"))
 }
 
 /// Timeouts and signals end a wait without harm; EBUSY asks to drain completions first.
