@@ -1,0 +1,6 @@
+//! The whole daemon, as its operators and clients meet it: one process of ntpring in network namespaces of the test's own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod interop;
