@@ -132,6 +132,19 @@ impl Daemon {
         Counters(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}")))
     }
 
+    /// The counters, asked for again until they fit: workers show theirs after each batch.
+    pub(crate) fn counters_when(&self, fit: impl Fn(&Counters) -> bool) -> Counters {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let counters = self.counters();
+            if fit(&counters) {
+                return counters;
+            }
+            assert!(Instant::now() < deadline, "the counters never fit: {counters:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The text of /proc/PID/status.
     pub(crate) fn status(&self) -> String {
         fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process lives")
@@ -186,6 +199,11 @@ impl Counters {
     pub(crate) fn dropped(&self) -> u64 {
         let reasons = self.0["dropped"].as_object().unwrap_or_else(|| panic!("no dropped in {}", self.0));
         reasons.values().map(|count| count.as_u64().expect("a count")).sum()
+    }
+
+    /// What was dropped for one reason.
+    pub(crate) fn dropped_for(&self, reason: &str) -> u64 {
+        number(&self.0["dropped"], reason)
     }
 
     /// One number of each worker.

@@ -5,4 +5,5 @@ pub(crate) mod daemon;
 pub(crate) mod namespace;
 pub(crate) mod ntp;
 pub(crate) mod scene;
+pub(crate) mod seccomp;
 pub(crate) mod skip;

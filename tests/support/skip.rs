@@ -7,7 +7,7 @@ use std::io::Write;
 use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so it is an error.
-const FACILITIES: [&str; 12] = [
+const FACILITIES: [&str; 13] = [
     "netns",
     "io_uring",
     "bpf",
@@ -20,6 +20,7 @@ const FACILITIES: [&str; 12] = [
     "monitoring-plugins",
     "timesyncd",
     "net-tools",
+    "users",
 ];
 
 /// Records that the running test is skipped because `facility` is missing; the caller returns right after.

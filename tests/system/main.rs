@@ -4,3 +4,10 @@
 mod support;
 
 mod interop;
+mod lifecycle;
+mod reload;
+mod routes;
+mod sandbox;
+mod seed;
+mod steady;
+mod steering;
