@@ -101,11 +101,13 @@ impl Namespace {
         assert_eq!(finished.code, Some(0), "ip {words}: {}", finished.text);
     }
 
-    /// A veth pair: `here` in this namespace, `there` in the other one, both up, no link-local address until one is given.
+    /// A veth pair: `here` in this namespace with fe80::1, `there` in the other one with fe80::2, both up. Several pairs between two
+    /// namespaces have the same link-local addresses, and only the scope tells them apart.
     pub(crate) fn connect(&self, here: &str, other: &Self, there: &str) {
         self.ip(&format!("link add {here} type veth peer name {there} netns {}", other.path));
-        for (namespace, link) in [(self, here), (other, there)] {
+        for (namespace, link, address) in [(self, here, "fe80::1/64"), (other, there, "fe80::2/64")] {
             namespace.ip(&format!("link set {link} addrgenmode none up"));
+            namespace.address(link, address);
         }
     }
 
