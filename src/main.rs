@@ -1,2 +1,7 @@
-//! The one binary.
-fn main() {}
+//! The one binary: `ntpring`, or `ntpd` by its name.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ntpring::cli::run(std::env::args_os())
+}

@@ -1,1 +1,189 @@
-//! Placeholder.
+//! The process: files, sockets, threads, signals and privileges. Nothing here runs per packet.
+
+mod assemble;
+mod listen;
+mod logging;
+mod metrics;
+mod owner;
+mod privileges;
+mod signals;
+mod status;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, Receiver};
+use tracing::{info, warn};
+
+use self::assemble::Plan;
+use self::listen::WorkerSockets;
+use self::signals::Signals;
+use self::status::Status;
+use self::workers::{Crew, Workers};
+use crate::datapath::Query;
+use crate::limits;
+use crate::server::ServingState;
+use crate::snapshot::Publisher;
+
+pub use listen::ListenError;
+pub use workers::DatapathChoice;
+
+/// How often the served system variables are renewed.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// ntp.conf; `None` is the embedded default.
+    pub config: Option<PathBuf>,
+    /// Addresses to serve instead of what `interface` lines or the default say.
+    pub listen: Vec<SocketAddr>,
+    /// Cores to serve on, one worker each; `None` is every core the process may use.
+    pub cores: Option<Vec<usize>>,
+    /// How datagrams are moved.
+    pub datapath: DatapathChoice,
+    /// USER or USER:GROUP to become once the sockets are open.
+    pub user: Option<String>,
+    /// Where Prometheus may scrape.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Why the process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line or the configuration asks for something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// An address cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The machine refuses.
+    #[error("{0}")]
+    RunTime(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is armed.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let plan = Plan::read(options)?;
+    let identity = privileges::resolve(options.user.as_deref())?;
+    let sockets = open_sockets(options, &plan)?;
+    let metrics = options.metrics.map(metrics::bind).transpose()?;
+    plan.write_pid_file();
+    privileges::give_up(identity.as_ref())?;
+
+    let signals = Signals::install()?;
+    let mut publisher = Publisher::new(plan.serving_state());
+    let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
+    let crew = Crew {
+        cores: &plan.cores,
+        sockets: &sockets,
+        publisher: &publisher,
+        queries,
+        waker: signals.waker()?,
+    };
+    let workers = crew.start(options.datapath)?;
+    let status = Status {
+        tier: workers.backend.name(),
+        cores: plan.cores.clone(),
+        counters: workers.counters.clone(),
+        published: publisher.subscribe(),
+    };
+    if let Some(listener) = metrics {
+        metrics::serve(listener, status.clone())?;
+    }
+    announce(&plan, &sockets, &workers);
+    Daemon { config: options.config.as_deref(), plan, signals, workers, inbox, status }
+        .supervise(&mut publisher)
+}
+
+/// The daemon thread, once everything runs.
+struct Daemon<'a> {
+    config: Option<&'a Path>,
+    plan: Plan,
+    signals: Signals,
+    workers: Workers,
+    inbox: Receiver<Query>,
+    status: Status,
+}
+
+impl Daemon<'_> {
+    fn supervise(mut self, publisher: &mut Publisher<ServingState>) -> Result<(), Failure> {
+        let mut next_update = Instant::now() + UPDATE_INTERVAL;
+        loop {
+            let patience = next_update.saturating_duration_since(Instant::now());
+            self.signals.sleep(patience.max(Duration::from_millis(1)))?;
+            if self.signals.terminate() {
+                self.workers.stop();
+                info!("stopped: {}", self.status.json());
+                return Ok(());
+            }
+            if let Some(error) = self.workers.take_failure() {
+                self.workers.stop();
+                return Err(error.into());
+            }
+            if self.signals.take_report() {
+                eprintln!("{}", self.status.json());
+            }
+            if self.signals.take_reload() {
+                self.reload();
+                publisher.publish(self.plan.serving_state());
+            }
+            // The control protocol is not served yet: what restrict lets through is met with silence.
+            self.inbox.try_iter().for_each(drop);
+            if Instant::now() >= next_update {
+                next_update += UPDATE_INTERVAL;
+                publisher.publish(self.plan.serving_state());
+            }
+        }
+    }
+
+    /// SIGHUP: restrict lines and the local clock are read again; sockets stay open. A file that cannot be read or has errors
+    /// changes nothing.
+    fn reload(&mut self) {
+        let Some(path) = self.config else {
+            return info!("reload: there is no configuration file, the embedded default stays");
+        };
+        match self.plan.reread(path) {
+            Ok(()) => info!(
+                "reload: {} is in force; listening addresses and workers stay as they were",
+                path.display()
+            ),
+            Err(error) => warn!("reload: {error}; the old configuration stays in force"),
+        }
+    }
+}
+
+fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure> {
+    match listen::open(&plan.addresses, plan.cores.len(), plan.dscp) {
+        Err(error) if error.is_about_the_port() && options.config.is_none() && options.listen.is_empty() => {
+            warn!("{error}; serving on port {} instead", listen::UNPRIVILEGED_PORT);
+            let elsewhere = listen::wildcards(listen::UNPRIVILEGED_PORT);
+            Ok(listen::open(&elsewhere, plan.cores.len(), plan.dscp)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Says what is served, where and how: one line, once every worker's receive is armed.
+fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
+    let first = sockets.first().map(|sockets| &sockets[..]).unwrap_or_default();
+    let addresses: Vec<String> = first.iter().map(|socket| socket.local().to_string()).collect();
+    let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
+    let buffer = first.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
+    eprintln!(
+        "ready: udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps; {}",
+        addresses.join(" "),
+        workers.backend.name(),
+        cores.len(),
+        if cores.len() == 1 { "" } else { "s" },
+        cores.join(","),
+        buffer / 1024,
+        if buffer < limits::SOCKET_RECEIVE_BUFFER { " (net.core.rmem_max caps it)" } else { "" },
+        plan.clock,
+    );
+    // Without a service manager that asked for it there is nobody to tell, which is no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Moves datagrams between the kernel and the responder. Which backend does it is chosen once per thread; after that everything is
+//! static. No `dyn`, lock, allocation or log line per packet, and no decision about what to answer.
+
+pub mod memory;
+mod mmsg;
+mod stamp;
+mod translate;
+mod uring;
+mod worker;
+
+use std::io;
+use std::time::Duration;
+
+use crate::server::{Datagram, PathTally, Verdict};
+
+pub use mmsg::Mmsg;
+pub use stamp::SystemClock;
+pub use uring::Uring;
+pub use worker::{Backend, Query, Worker};
+
+/// A way to receive requests and send replies; built by its worker on the worker's own pinned thread.
+pub trait Datapath {
+    /// Sleeps until there may be something to drain, or `timeout` is over.
+    ///
+    /// # Errors
+    /// What the kernel says when it cannot wait at all; network trouble is no error.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()>;
+
+    /// Hands every waiting request to `serve`, sends the replies, and returns what this path has counted since it was built.
+    ///
+    /// # Errors
+    /// What the kernel says when a socket is beyond repair; network trouble is counted, not an error.
+    fn drain(&mut self, serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally>;
+}

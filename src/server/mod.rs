@@ -1,8 +1,38 @@
 //! Request to reply, in place. The hot room: no allocation, log line, lock or clock of its own; the time is an argument.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::wire::NtpTimestamp;
+use crate::snapshot::SystemVariables;
+use crate::wire::{NtpTimestamp, Precision};
+
+mod access;
+mod counters;
+mod respond;
+mod template;
+
+pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix, TooManyEntries};
+pub use counters::{Counters, PathTally, Reason, Tally, Totals};
+pub use respond::Responder;
+
+/// The port of NTP servers.
+const NTP_PORT: u16 = 123;
+
+/// All that the answers depend on, but for the request and the time.
+#[derive(Clone, Debug)]
+pub struct ServingState {
+    /// What replies say about the clock.
+    pub system: SystemVariables,
+    /// Who may ask what.
+    pub access: Arc<AccessList>,
+}
+
+impl Default for ServingState {
+    /// An unsynchronised clock, served to everybody.
+    fn default() -> Self {
+        Self { system: SystemVariables::unsynchronised(Precision::COARSEST), access: Arc::default() }
+    }
+}
 
 /// One request, still in the buffer it arrived in; the reply is written over it.
 #[derive(Debug)]
@@ -17,12 +47,11 @@ pub struct Datagram<'a> {
     pub buf: &'a mut [u8],
 }
 
-/// Why a request got no answer; each reason has its own counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Reason {
-    /// Fewer than 48 bytes.
-    Short,
+impl Datagram<'_> {
+    /// The same datagram, lent for a while.
+    pub fn reborrow(&mut self) -> Datagram<'_> {
+        Datagram { peer: self.peer, local: self.local, received: self.received, buf: self.buf }
+    }
 }
 
 /// What becomes of a request.

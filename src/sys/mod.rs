@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The kernel: sockets, control messages, io_uring, recvmmsg, clocks, threads and privileges, behind safe functions.
+//!
+//! All unsafe code of the crate lives below this module. It knows no NTP: payloads are bytes, times are the kernel's.
+
+#![expect(unsafe_code, reason = "the one floor that talks to the kernel; every block says why it is sound")]
+
+pub mod clock;
+pub mod cmsg;
+pub mod interfaces;
+mod message;
+pub mod mmsg;
+pub mod sandbox;
+mod send;
+pub mod socket;
+pub mod thread;
+pub mod uring;
+
+pub use message::{IoTally, Received};
+
+use std::io;
+
+/// The error of the last failed system call when `result` is negative.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,194 @@
+//! `ntpring serve`, and `ntpring` alone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::EXIT_USAGE;
+use crate::daemon::{self, DatapathChoice, Failure, Options};
+use crate::datapath::Backend;
+use crate::limits;
+use crate::sys::thread::allowed_cores;
+
+const DEFAULT_CONFIG: &str = "/etc/ntp.conf";
+const NTP_PORT: u16 = 123;
+
+/// Options of `ntpring serve`; where ntpd has the same letter it means the same.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Configuration file [default: /etc/ntp.conf if it exists, else this machine's own clock]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Serve this address instead of those of the configuration; may be repeated [default port: 123]
+    #[arg(short, long, value_name = "ADDR[:PORT]", value_parser = parse_listen)]
+    listen: Vec<SocketAddr>,
+    /// Number of worker threads, each pinned to a core of its own; 0 serves nobody [default: one per core]
+    #[arg(long, value_name = "N", conflicts_with = "cpus")]
+    workers: Option<usize>,
+    /// Cores to pin a worker to, such as 0,2-5
+    #[arg(long, value_name = "LIST", value_parser = parse_cores)]
+    cpus: Option<Cores>,
+    /// How datagrams are moved
+    #[arg(long, value_enum, default_value_t)]
+    datapath: DatapathArg,
+    /// Become this user once the sockets are open
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Serve Prometheus metrics on this TCP address
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// As ntpd: the first correction may be of any size (the clock is not corrected yet)
+    #[arg(short = 'g')]
+    panic_gate: bool,
+    /// Never adjust the clock (which is not done yet)
+    #[arg(short = 'x')]
+    never_adjust: bool,
+    /// As ntpd: stay in the foreground, which is always so
+    #[arg(short = 'n')]
+    no_fork: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DatapathArg {
+    /// io_uring, or recvmmsg and sendmmsg where it is not allowed
+    #[default]
+    Auto,
+    /// io_uring or nothing
+    #[value(name = "io_uring")]
+    IoUring,
+    /// recvmmsg and sendmmsg
+    Mmsg,
+}
+
+#[derive(Clone, Debug)]
+struct Cores(Vec<usize>);
+
+/// Serves as the arguments say.
+pub(super) fn run(args: Args) -> ExitCode {
+    let config = args.config.or_else(|| Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into()));
+    let cores = match choose_cores(args.workers, args.cpus) {
+        Ok(cores) => cores,
+        Err(problem) => return fail(&Failure::Usage(problem)),
+    };
+    let datapath = match args.datapath {
+        DatapathArg::Auto => DatapathChoice::Auto,
+        DatapathArg::IoUring => DatapathChoice::Only(Backend::IoUring),
+        DatapathArg::Mmsg => DatapathChoice::Only(Backend::Mmsg),
+    };
+    serve(&Options { config, listen: args.listen, cores, datapath, user: args.user, metrics: args.metrics })
+}
+
+/// `ntpring` alone: no file is read, and the reader is told what to try next.
+pub(super) fn run_embedded_default() -> ExitCode {
+    println!(
+        "ntpring {}: no command given, serving this machine's own clock (ntpring --help shows more)",
+        env!("CARGO_PKG_VERSION")
+    );
+    println!("next, from another terminal (use port 11123 if the line \"ready:\" names it):");
+    println!(
+        "  ask it for the time      chronyd -Q -t 3 'server 127.0.0.1 iburst maxsamples 1'   or   ntpdig 127.0.0.1"
+    );
+    println!("  see its counters         kill -USR1 {}", std::process::id());
+    println!("  serve by your own file   ntpring check -c /etc/ntp.conf && ntpring serve -c /etc/ntp.conf");
+    println!("  measure it               ntpload demo");
+    serve(&Options::default())
+}
+
+fn serve(options: &Options) -> ExitCode {
+    match daemon::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("ntpring: {failure}");
+    match failure {
+        Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
+        Failure::Listen(_) | Failure::RunTime(_) => ExitCode::FAILURE,
+    }
+}
+
+/// `None`: every core that the process may use.
+fn choose_cores(workers: Option<usize>, cpus: Option<Cores>) -> Result<Option<Vec<usize>>, String> {
+    let allowed = allowed_cores();
+    if let Some(Cores(cores)) = cpus {
+        return match cores.iter().find(|core| !allowed.contains(core)) {
+            Some(core) => {
+                Err(format!("--cpus: this process may not run on cpu {core}, only on {}", list(&allowed)))
+            }
+            None => Ok(Some(cores)),
+        };
+    }
+    match workers {
+        Some(workers) if workers > allowed.len() => Err(format!(
+            "--workers {workers}: this process may run on {} cores only ({})",
+            allowed.len(),
+            list(&allowed)
+        )),
+        Some(workers) => Ok(Some(allowed[..workers].to_vec())),
+        None => Ok(None),
+    }
+}
+
+fn list(cores: &[usize]) -> String {
+    cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// ADDR, ADDR:PORT, [V6] or [V6]:PORT.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    text.parse()
+        .or_else(|_| bare.parse::<IpAddr>().map(|address| SocketAddr::new(address, NTP_PORT)))
+        .map_err(|_| {
+            "expected an address such as 0.0.0.0, 192.0.2.1:11123, :: or [2001:db8::1]:123".to_owned()
+        })
+}
+
+/// Numbers and ranges, separated by commas; each core once.
+fn parse_cores(text: &str) -> Result<Cores, String> {
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let parse = |number: &str| {
+            number.trim().parse::<usize>().map_err(|_| format!("\"{part}\" is no cpu number or range"))
+        };
+        let (first, last) = (parse(first)?, parse(last)?);
+        if first > last || last - first >= limits::WORKERS_MAX || cores.len() >= limits::WORKERS_MAX {
+            return Err(format!("\"{part}\" is no range of at most {} cpus", limits::WORKERS_MAX));
+        }
+        cores.extend((first..=last).filter(|core| !cores.contains(core)).collect::<Vec<_>>());
+    }
+    Ok(Cores(cores))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_with_and_without_port_and_brackets() {
+        for (text, expected) in [
+            ("192.0.2.1", "192.0.2.1:123"),
+            ("192.0.2.1:11123", "192.0.2.1:11123"),
+            ("::1", "[::1]:123"),
+            ("[::1]", "[::1]:123"),
+            ("[::1]:99", "[::1]:99"),
+        ] {
+            assert_eq!(parse_listen(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for text in ["", "host", "192.0.2.1:", "192.0.2.1:70000", "[::1"] {
+            assert!(parse_listen(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn core_lists_have_numbers_and_ranges_and_no_core_twice() {
+        assert_eq!(parse_cores("0,2-4,3").unwrap().0, [0, 2, 3, 4]);
+        for text in ["", "a", "3-1", "0-100000", "1,,2", "-1"] {
+            assert!(parse_cores(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What the daemon knows of itself, as one JSON line (SIGUSR1) or Prometheus text (`--metrics`).
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::datapath::SystemClock;
+use crate::server::{Clock, Counters, ServingState, Totals};
+use crate::snapshot::{Published, SystemVariables};
+
+/// A view on the running server; every thread that reports has its own.
+#[derive(Clone)]
+pub(super) struct Status {
+    pub(super) tier: &'static str,
+    pub(super) cores: Vec<usize>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) published: Published<ServingState>,
+}
+
+impl Status {
+    /// All counters and what is served, on one line.
+    pub(super) fn json(&mut self) -> String {
+        let totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
+        let workers: Vec<Value> = self
+            .cores
+            .iter()
+            .zip(&self.counters)
+            .map(|(core, counters)| worker(*core, &counters.read()))
+            .collect();
+        let mut line = counts(&totals);
+        line.insert("tier".to_owned(), json!(self.tier));
+        line.insert("workers".to_owned(), json!(workers));
+        line.insert("system".to_owned(), system(&self.published.load().system));
+        Value::Object(line).to_string()
+    }
+
+    /// The Prometheus text exposition format, version 0.0.4.
+    pub(super) fn prometheus(&mut self) -> String {
+        let mut text = Exposition::default();
+        let totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
+        let tier = self.tier;
+        text.family("ntpring_received_total", "counter", "Datagrams handed over by the sockets.");
+        for (core, counters) in self.cores.iter().zip(&self.counters) {
+            text.sample(&format!("tier=\"{tier}\",cpu=\"{core}\""), counters.read().received());
+        }
+        text.family("ntpring_answered_total", "counter", "Time replies that the kernel took.");
+        text.sample(&format!("tier=\"{tier}\""), totals.answered());
+        text.family("ntpring_forwarded_total", "counter", "Control messages handed to the daemon thread.");
+        text.sample(&format!("tier=\"{tier}\""), totals.forwarded());
+        text.family(
+            "ntpring_replies_total",
+            "counter",
+            "Time replies handed to the kernel, by version of the request.",
+        );
+        for (version, count) in (1..).zip(totals.tally.answered) {
+            text.sample(&format!("tier=\"{tier}\",version=\"{version}\""), count);
+        }
+        text.family("ntpring_dropped_total", "counter", "Datagrams without an answer, by reason.");
+        for (reason, count) in totals.dropped() {
+            text.sample(&format!("tier=\"{tier}\",reason=\"{reason}\""), count);
+        }
+        for (name, help, count) in path_counts(&totals) {
+            text.family(&format!("ntpring_{name}_total"), "counter", help);
+            text.sample(&format!("tier=\"{tier}\""), count);
+        }
+        self.system_metrics(&mut text);
+        text.text
+    }
+
+    fn system_metrics(&mut self, text: &mut Exposition) {
+        let system = self.published.load().system;
+        let now = SystemClock.now();
+        let dispersion = system.root_dispersion_at(now);
+        let synchronised = system.is_synchronised(dispersion);
+        text.gauge(
+            "ntpring_synchronised",
+            "1 when replies carry usable time.",
+            f64::from(u8::from(synchronised)),
+        );
+        text.gauge(
+            "ntpring_stratum",
+            "Stratum that is served, 16 when unsynchronised.",
+            f64::from(system.stratum),
+        );
+        text.gauge(
+            "ntpring_leap_indicator",
+            "Leap indicator that is served, 3 when unsynchronised.",
+            f64::from(system.leap as u8),
+        );
+        text.gauge("ntpring_root_delay_seconds", "Root delay.", seconds(system.root_delay.to_nanoseconds()));
+        text.gauge(
+            "ntpring_root_dispersion_seconds",
+            "Root dispersion at this moment.",
+            seconds(dispersion.to_nanoseconds()),
+        );
+        text.gauge(
+            "ntpring_snapshot_age_seconds",
+            "Time since the served system variables were updated.",
+            age(&system),
+        );
+    }
+}
+
+#[derive(Default)]
+struct Exposition {
+    text: String,
+    name: String,
+}
+
+impl Exposition {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        name.clone_into(&mut self.name);
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, labels: &str, value: u64) {
+        self.line(format_args!("{}{{{labels}}} {value}", self.name.clone()));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, "gauge", help);
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+/// What a datapath counts beside the fate of requests: name, meaning, count.
+fn path_counts(totals: &Totals) -> [(&'static str, &'static str, u64); 6] {
+    let path = &totals.path;
+    [
+        ("send_failed", "Replies that the kernel refused to send.", path.send_failed),
+        ("rxq_ovfl", "Datagrams lost because a socket queue was full.", path.rxq_ovfl),
+        ("missing_stamp", "Requests without a kernel receive stamp.", path.missing_stamp),
+        ("cq_overflow", "Completions that did not fit the ring.", path.cq_overflow),
+        ("rearmed", "Multishot receives armed again.", path.rearmed),
+        ("kernel_entries", "System calls made to move datagrams.", path.kernel_entries),
+    ]
+}
+
+fn worker(core: usize, totals: &Totals) -> Value {
+    let mut worker = counts(totals);
+    worker.insert("cpu".to_owned(), json!(core));
+    Value::Object(worker)
+}
+
+/// received = answered + forwarded + Σ dropped.
+fn counts(totals: &Totals) -> Map<String, Value> {
+    let dropped: Map<String, Value> =
+        totals.dropped().map(|(reason, count)| (reason.to_owned(), json!(count))).collect();
+    let mut counts = Map::new();
+    counts.insert("received".to_owned(), json!(totals.received()));
+    counts.insert("answered".to_owned(), json!(totals.answered()));
+    counts.insert("forwarded".to_owned(), json!(totals.forwarded()));
+    counts.insert("dropped".to_owned(), Value::Object(dropped));
+    for (name, _, count) in path_counts(totals) {
+        counts.insert(name.to_owned(), json!(count));
+    }
+    counts
+}
+
+fn system(system: &SystemVariables) -> Value {
+    let dispersion = system.root_dispersion_at(SystemClock.now());
+    json!({
+        "leap": system.leap as u8,
+        "stratum": system.stratum,
+        "precision": system.precision.log2(),
+        "refid": reference_id(system),
+        "root_delay_s": seconds(system.root_delay.to_nanoseconds()),
+        "root_dispersion_s": seconds(dispersion.to_nanoseconds()),
+        "synchronised": system.is_synchronised(dispersion),
+        "snapshot_age_s": age(system),
+    })
+}
+
+/// RFC 5905 §7.3: an ASCII name at stratum 0 and 1, an address (or the hash of one) above.
+fn reference_id(system: &SystemVariables) -> String {
+    let octets = system.reference_id.octets();
+    match system.stratum {
+        2..=15 => Ipv4Addr::from(octets).to_string(),
+        _ => String::from_utf8_lossy(&octets).trim_end_matches('\0').to_owned(),
+    }
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+fn age(system: &SystemVariables) -> f64 {
+    if system.updated.is_unknown() {
+        0.0
+    } else {
+        SystemClock.now().signed_since(system.updated) as f64 / 2f64.powi(32)
+    }
+}

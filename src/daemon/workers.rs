@@ -1,0 +1,142 @@
+//! Starts the pinned threads on the best datapath that works here, and notices when one ends.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+
+use crossbeam::channel::{self, Sender};
+use tracing::warn;
+
+use super::listen::WorkerSockets;
+use crate::datapath::{Backend, Query, Worker};
+use crate::server::{Counters, ServingState};
+use crate::snapshot::Publisher;
+
+/// Which datapath to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DatapathChoice {
+    /// io_uring where it works, else recvmmsg and sendmmsg.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Backend),
+}
+
+/// What every worker gets.
+pub(super) struct Crew<'a> {
+    pub(super) cores: &'a [usize],
+    pub(super) sockets: &'a WorkerSockets,
+    pub(super) publisher: &'a Publisher<ServingState>,
+    pub(super) queries: Sender<Query>,
+    /// Written to by a worker that ends.
+    pub(super) waker: UnixStream,
+}
+
+/// Running worker threads.
+pub(super) struct Workers {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    stop: Arc<AtomicBool>,
+    pub(super) backend: Backend,
+    pub(super) counters: Vec<Arc<Counters>>,
+}
+
+impl Crew<'_> {
+    /// Returns when every worker's receive is armed. All workers use the same datapath: where one ring fails, all fall back.
+    pub(super) fn start(&self, choice: DatapathChoice) -> io::Result<Workers> {
+        match choice {
+            DatapathChoice::Only(backend) => self.start_on(backend),
+            DatapathChoice::Auto => self.start_on(Backend::IoUring).or_else(|error| {
+                warn!("{error}; using recvmmsg and sendmmsg");
+                self.start_on(Backend::Mmsg)
+            }),
+        }
+    }
+
+    fn start_on(&self, backend: Backend) -> io::Result<Workers> {
+        let (ready, readiness) = channel::bounded(self.cores.len());
+        let mut workers =
+            Workers { threads: Vec::new(), stop: Arc::default(), backend, counters: Vec::new() };
+        for (&core, sockets) in self.cores.iter().zip(self.sockets) {
+            let counters = Arc::new(Counters::new());
+            let worker = Worker {
+                core,
+                sockets: Arc::clone(sockets),
+                published: self.publisher.subscribe(),
+                counters: Arc::clone(&counters),
+                queries: self.queries.clone(),
+                stop: Arc::clone(&workers.stop),
+                seed: fastrand::u64(..),
+            };
+            workers.counters.push(counters);
+            workers.threads.push(self.spawn(worker, backend, ready.clone())?);
+        }
+        drop(ready);
+        let outcomes: Vec<io::Result<()>> = readiness.iter().take(self.cores.len()).collect();
+        match outcomes.into_iter().collect::<io::Result<()>>() {
+            Ok(()) => Ok(workers),
+            Err(error) => {
+                workers.stop();
+                Err(if backend == Backend::IoUring { explain_io_uring(&error) } else { error })
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        worker: Worker,
+        backend: Backend,
+        ready: Sender<io::Result<()>>,
+    ) -> io::Result<JoinHandle<io::Result<()>>> {
+        let mut waker = self.waker.try_clone()?;
+        thread::Builder::new().name(format!("ntpring-cpu{}", worker.core)).spawn(move || {
+            // The channel has room for every worker's one message; the receiver outlives them all.
+            let result = worker.run(backend, move |outcome| drop(ready.send(outcome)));
+            // If the daemon thread is gone already there is nobody to tell.
+            let _ = waker.write(&[0]);
+            result
+        })
+    }
+}
+
+impl Workers {
+    /// Ends every worker within a tick, after its last batch, and waits for it.
+    pub(super) fn stop(&mut self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+
+    /// What a worker that ended by itself died of: a core without its worker answers nobody, so this ends the process.
+    pub(super) fn take_failure(&mut self) -> Option<io::Error> {
+        let ended = self.threads.iter().position(JoinHandle::is_finished)?;
+        Some(match self.threads.swap_remove(ended).join() {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => io::Error::other("a worker ended early"),
+            Err(_) => io::Error::other("a worker panicked"),
+        })
+    }
+}
+
+/// io_uring is refused in a few well-known ways; each has its mend.
+fn explain_io_uring(error: &io::Error) -> io::Error {
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let why = match (error.raw_os_error(), disabled.trim()) {
+        (Some(libc::EPERM), "1" | "2") => {
+            format!("kernel.io_uring_disabled={} (to allow it: sysctl -w kernel.io_uring_disabled=0)", disabled.trim())
+        }
+        (Some(libc::EPERM | libc::EACCES), _) => {
+            "a seccomp filter forbids it (to allow it in a container: a seccomp profile with io_uring_setup, io_uring_enter \
+             and io_uring_register)"
+                .to_owned()
+        }
+        (Some(libc::ENOSYS), _) => "this kernel was built without it, or a seccomp filter hides it".to_owned(),
+        (Some(libc::EINVAL), _) => "this kernel is older than Linux 6.1".to_owned(),
+        (Some(libc::ENOMEM), _) => "the memory limit is too low (to raise it: ulimit -l unlimited)".to_owned(),
+        _ => "unexpected".to_owned(),
+    };
+    io::Error::new(error.kind(), format!("io_uring is not available: {error}: {why}"))
+}

@@ -1,0 +1,93 @@
+//! A chunk of replies that leaves with one sendmmsg call.
+
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::{mem, ptr};
+
+use super::message::{IoTally, ReplyLengths};
+
+/// Where the parts of a reply lie: the buffer its request arrived in.
+#[derive(Clone, Copy)]
+pub(super) struct ReplyMemory {
+    pub(super) name: *mut u8,
+    pub(super) name_length: usize,
+    pub(super) control: *mut u8,
+    pub(super) payload: *mut u8,
+}
+
+/// Replies of one socket that wait to be sent together.
+pub(super) struct SendChunk {
+    // Boxed once: `headers[i].msg_hdr.msg_iov` points at `payloads[i]`.
+    headers: Box<[libc::mmsghdr]>,
+    payloads: Box<[libc::iovec]>,
+    length: usize,
+    socket: usize,
+    not_send: PhantomData<*const ()>,
+}
+
+impl SendChunk {
+    pub(super) fn new(capacity: usize) -> Self {
+        // SAFETY: mmsghdr is a C struct of integers and pointers; all zeroes is the empty message.
+        let empty: libc::mmsghdr = unsafe { mem::zeroed() };
+        let mut payloads =
+            vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; capacity].into_boxed_slice();
+        let mut headers = vec![empty; capacity].into_boxed_slice();
+        for (header, payload) in headers.iter_mut().zip(payloads.iter_mut()) {
+            header.msg_hdr.msg_iov = payload;
+            header.msg_hdr.msg_iovlen = 1;
+        }
+        Self { headers, payloads, length: 0, socket: 0, not_send: PhantomData }
+    }
+
+    /// Must be called when it answers true before another reply of `socket` is pushed.
+    #[inline]
+    pub(super) fn must_flush_before(&self, socket: usize) -> bool {
+        self.length == self.headers.len() || (self.length > 0 && self.socket != socket)
+    }
+
+    /// Appends one reply.
+    ///
+    /// # Safety
+    /// `memory` must stay valid and untouched for its lengths until the next [`flush`](Self::flush) returns.
+    #[inline]
+    pub(super) unsafe fn push(&mut self, socket: usize, memory: ReplyMemory, lengths: ReplyLengths) {
+        let Some(header) = self.headers.get_mut(self.length) else { return };
+        header.msg_hdr.msg_name = memory.name.cast();
+        header.msg_hdr.msg_namelen = memory.name_length as libc::socklen_t;
+        header.msg_hdr.msg_control = memory.control.cast();
+        header.msg_hdr.msg_controllen = lengths.control as _;
+        self.payloads[self.length] =
+            libc::iovec { iov_base: memory.payload.cast(), iov_len: lengths.payload };
+        self.socket = socket;
+        self.length += 1;
+    }
+
+    /// Sends what waits; refused replies are counted and passed over, the rest still goes.
+    pub(super) fn flush(&mut self, sockets: &[impl AsRawFd], tally: &mut IoTally) {
+        let total = mem::take(&mut self.length);
+        let mut done = 0;
+        while done < total {
+            let waiting = &mut self.headers[done..total];
+            let socket = sockets[self.socket].as_raw_fd();
+            tally.kernel_entries += 1;
+            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the caller of `push` keeps
+            // alive until this function returns; sendmmsg copies them before it returns.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket,
+                    waiting.as_mut_ptr(),
+                    waiting.len() as libc::c_uint,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            match usize::try_from(sent) {
+                Ok(sent @ 1..) => done += sent,
+                // An error belongs to the first message that was not sent.
+                _ => {
+                    tally.send_failed += 1;
+                    done += 1;
+                }
+            }
+        }
+    }
+}

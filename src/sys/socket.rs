@@ -1,0 +1,158 @@
+//! UDP sockets that serve: one per address and worker, steered by source address.
+
+use std::io;
+use std::mem::size_of_val;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use libc::sock_filter;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::check;
+
+/// A bound UDP socket that delivers receive stamps, destination addresses and its own loss counter.
+#[derive(Debug)]
+pub struct ServeSocket {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+/// How the sockets of a server are opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// Receive buffer asked for, in bytes.
+    pub receive_buffer: usize,
+    /// Differentiated services code point of replies, 0–63.
+    pub dscp: u8,
+}
+
+impl ServeSocket {
+    /// Opens one member of the group of sockets that share `address`.
+    pub fn open(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let socket = new_udp(address)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        set_int(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+        set_int(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
+        let traffic_class = libc::c_int::from(options.dscp) << 2;
+        if address.is_ipv4() {
+            set_int(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+            set_int(&socket, libc::IPPROTO_IP, libc::IP_TOS, traffic_class)?;
+        } else {
+            set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, traffic_class)?;
+        }
+        set_receive_buffer(&socket, options.receive_buffer)?;
+        socket.bind(&address.into())?;
+        let local = local_address(&socket)?;
+        Ok(Self { socket, local })
+    }
+
+    /// Fails with `AddrInUse` when any other process, of whatever user, already owns the address or a part of it. SO_REUSEPORT would
+    /// let a second server of the same user join in silently and steal datagrams, so every address is bound once without it.
+    pub fn probe(address: SocketAddr) -> io::Result<()> {
+        new_udp(address)?.bind(&address.into())
+    }
+
+    /// The address it is bound to, with the real port.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The receive buffer that the kernel granted, in bytes of its own accounting (payload and overhead).
+    pub fn receive_buffer(&self) -> io::Result<usize> {
+        self.socket.recv_buffer_size()
+    }
+
+    /// Makes the group of sockets that this one belongs to choose by source address alone: the same client always reaches the same
+    /// worker, whatever its port. IPv6 clients count as their /64. Sockets are numbered in the order they were opened.
+    pub fn steer_group(&self, sockets: usize) -> io::Result<()> {
+        let program = if self.local.is_ipv4() { steer_v4(sockets) } else { steer_v6(sockets) };
+        attach_reuseport_filter(&self.socket, &program)
+    }
+}
+
+impl AsRawFd for ServeSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn new_udp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// SO_RCVBUFFORCE passes net.core.rmem_max but needs CAP_NET_ADMIN; without it the kernel caps the request.
+fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+        .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
+fn set_int(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    set_option(socket, level, name, &value)
+}
+
+fn set_option<T>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = size_of_val(value) as libc::socklen_t;
+    // SAFETY: `value` is a live reference and `length` is its size; the kernel only reads it.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), length) })
+        .map(drop)
+}
+
+// Offsets of the source address in the network header, and the parts of an IPv6 address that make up its /64.
+const IPV4_SOURCE: u32 = 12;
+const IPV6_SOURCE: u32 = 8;
+/// 2^32 / golden ratio: neighbouring addresses spread evenly (Fibonacci hashing); its high half is the good one.
+const SPREAD: u32 = 0x9E37_79B1;
+
+fn steer_v4(sockets: usize) -> Vec<sock_filter> {
+    let mut program = vec![load_network(IPV4_SOURCE)];
+    program.extend(spread_and_choose(sockets));
+    program
+}
+
+fn steer_v6(sockets: usize) -> Vec<sock_filter> {
+    let mut program = vec![
+        load_network(IPV6_SOURCE),
+        instruction(libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K, SPREAD),
+        instruction(libc::BPF_MISC | libc::BPF_TAX, 0),
+        load_network(IPV6_SOURCE + 4),
+        instruction(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0),
+    ];
+    program.extend(spread_and_choose(sockets));
+    program
+}
+
+fn spread_and_choose(sockets: usize) -> [sock_filter; 4] {
+    [
+        instruction(libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K, SPREAD),
+        instruction(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 16),
+        instruction(
+            libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K,
+            u32::try_from(sockets).unwrap_or(u32::MAX).max(1),
+        ),
+        instruction(libc::BPF_RET | libc::BPF_A, 0),
+    ]
+}
+
+fn load_network(offset: u32) -> sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (libc::SKF_NET_OFF as u32).wrapping_add(offset))
+}
+
+fn instruction(code: u32, operand: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf: 0, k: operand }
+}
+
+fn attach_reuseport_filter(socket: &Socket, program: &[sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
