@@ -88,7 +88,7 @@ impl Precision {
     pub const COARSEST: Self = Self(-6);
     /// The finest that a timestamp can show: 2^-32 s.
     pub const FINEST: Self = Self(-32);
-    /// Whole nanoseconds, rounded up to a power of two: the kernel's packet stamps.
+    /// The power of two just below a nanosecond, 2^-30 s: the kernel's packet stamps.
     pub const NANOSECOND: Self = Self(-30);
 
     /// From the logarithm, kept between [`Precision::FINEST`] and [`Precision::COARSEST`].
@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn precision_is_the_power_of_two_not_below_the_reading_time() {
-        for (nanoseconds, log2) in [(0, -32), (1, -29), (30, -24), (60, -23), (954, -20), (1_000_000, -9)] {
+        for (nanoseconds, log2) in
+            [(0, -32), (1, -29), (30, -24), (60, -23), (953, -20), (954, -19), (1_000_000, -9)]
+        {
             assert_eq!(Precision::from_nanoseconds(nanoseconds).log2(), log2, "{nanoseconds} ns");
         }
         assert_eq!(Precision::from_nanoseconds(u64::MAX), Precision::COARSEST);
