@@ -1,8 +1,13 @@
-//! What the benches share: requests and access lists to feed the hot functions with, the control they are compared with, servers
-//! on pinned threads, a client that checks what it gets, and the statistics of pairs.
+//! What the benches share: requests and access lists to feed the hot functions with, servers and their echo controls on pinned
+//! threads, a generator that checks every reply, and the statistics of pairs.
 
 #![forbid(unsafe_code)]
 
+pub mod contender;
 pub mod echo;
+pub mod generator;
+pub mod machine;
 pub mod requests;
 pub mod restrict;
+pub mod slice;
+pub mod statistics;
