@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Arguments and text.
+
+pub mod check;
