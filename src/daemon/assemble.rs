@@ -14,7 +14,7 @@ use super::{Failure, Options, listen, logging};
 use crate::config::{self, Config, Family, Findings, InterfaceAction, Restriction, Severity};
 use crate::datapath::SystemClock;
 use crate::limits;
-use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState};
+use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState, TooManyEntries};
 use crate::snapshot::{LocalClock, SystemVariables};
 use crate::sys::{clock, interfaces, thread};
 use crate::wire::{Precision, ReferenceId};
@@ -55,7 +55,11 @@ impl fmt::Display for ClockSource {
         match self {
             Self::Local(local, from) => {
                 let stratum = local.stratum.saturating_add(1);
-                write!(f, "clock: this machine's own, undisciplined, stratum {stratum}, refid 127.127.1.{}", local.unit)?;
+                write!(
+                    f,
+                    "clock: this machine's own, undisciplined, stratum {stratum}, refid 127.127.1.{}",
+                    local.unit
+                )?;
                 match from.saturating_duration_since(Instant::now()).as_secs() {
                     0 => Ok(()),
                     wait => write!(f, ", from {wait} s after start (tos orphanwait)"),
@@ -84,7 +88,7 @@ impl Plan {
             dscp: config.dscp.unwrap_or_default(),
             clock: clock_source(&config),
             precision: Precision::from_nanoseconds(reading_time),
-            access: Arc::new(access_list(&config)),
+            access: access_list(&config).map_err(|problem| Failure::Usage(problem.to_string()))?,
             pid_file: config.pid_file.map(|file| file.value),
             _silent: silent,
         })
@@ -92,12 +96,13 @@ impl Plan {
 
     /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
-        let (config, findings) = config::load(path, &mut read_file).map_err(|unreadable| unreadable.to_string())?;
+        let (config, findings) =
+            config::load(path, &mut read_file).map_err(|unreadable| unreadable.to_string())?;
         log_findings(&findings);
         if findings.errors() > 0 {
             return Err(format!("{} has errors (see above)", path.display()));
         }
-        self.access = Arc::new(access_list(&config));
+        self.access = access_list(&config).map_err(|problem| problem.to_string())?;
         self.clock = clock_source(&config);
         Ok(())
     }
@@ -150,9 +155,10 @@ fn clock_source(config: &Config) -> ClockSource {
     ClockSource::Local(local, Instant::now() + Duration::from_secs(wait.into()))
 }
 
-fn access_list(config: &Config) -> AccessList {
-    let entries: Vec<AccessEntry> = config.restrictions(resolve).into_iter().filter_map(access_entry).collect();
-    AccessList::new(&entries)
+fn access_list(config: &Config) -> Result<Arc<AccessList>, TooManyEntries> {
+    let entries: Vec<AccessEntry> =
+        config.restrictions(resolve).into_iter().filter_map(access_entry).collect();
+    AccessList::new(&entries).map(Arc::new)
 }
 
 fn access_entry(restriction: Restriction) -> Option<AccessEntry> {
@@ -187,7 +193,10 @@ fn resolve(name: &str, family: Family) -> Vec<IpAddr> {
     match (name, 0).to_socket_addrs() {
         Ok(found) => found.map(|address| address.ip()).filter(|address| family.contains(*address)).collect(),
         Err(error) => {
-            warn!("restrict {name}: {error}; this line has no effect until a reload (kill -HUP {})", process::id());
+            warn!(
+                "restrict {name}: {error}; this line has no effect until a reload (kill -HUP {})",
+                process::id()
+            );
             Vec::new()
         }
     }
@@ -223,7 +232,9 @@ fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec
         }
     }
     if listening.is_empty() {
-        return Err(Failure::Usage("the interface lines leave no address of this machine to serve".to_owned()));
+        return Err(Failure::Usage(
+            "the interface lines leave no address of this machine to serve".to_owned(),
+        ));
     }
     Ok((listening, silent))
 }
