@@ -101,10 +101,10 @@ impl Responder {
         let origin = packet.transmit();
         packet.set_origin(origin);
 
-        template::apply(system, version, received, &mut packet);
-
         let receive = distinct(received.fuzzed(Precision::NANOSECOND, random), origin);
         packet.set_receive(receive);
+
+        template::apply(system, version, receive, &mut packet);
 
         let now = clock.now();
         if now.signed_since(received) < 0 {

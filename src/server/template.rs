@@ -3,7 +3,7 @@
 use crate::snapshot::SystemVariables;
 use crate::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet, ReferenceId};
 
-/// Fills the header of a reply to a request of `version` that was `received` then. The poll field stays the client's
+/// Fills the header of a reply to a request of `version`, whose receive stamp is `received`. The poll field stays the client's
 /// (RFC 5905 figure 31: x.poll ← r.poll), the stamps are left to the caller.
 pub(super) fn apply(
     system: &SystemVariables,
