@@ -1,12 +1,11 @@
 //! `ntpring check`: what is wrong with a configuration, before a daemon has to say so.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Finding, Findings, Located};
-use crate::limits;
+use crate::config::Findings;
+use crate::daemon::configuration;
 
 /// Exit code of a configuration with errors (and of wrong usage).
 const BAD: u8 = 2;
@@ -25,14 +24,13 @@ pub(super) struct Args {
 /// Prints each finding to standard output, one line each, `FILE:LINE:COL: error|warning: TEXT`, then a summary to standard error.
 /// The exit code is 0, or 2 if there are errors, the file cannot be read, or anything was found with `--strict`.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let (config, mut findings) = match config::load(&args.config, &mut read) {
+    let (_, findings) = match configuration::load(&args.config) {
         Ok(loaded) => loaded,
         Err(unreadable) => {
             eprintln!("{unreadable}");
             return ExitCode::from(BAD);
         }
     };
-    check_files(&config, &mut findings);
     if let Err(error) = print(&findings) {
         // Whoever reads the findings has gone, as `head` does: the exit code is still theirs to use.
         if error.kind() != io::ErrorKind::BrokenPipe {
@@ -43,28 +41,6 @@ pub(super) fn run(args: &Args) -> ExitCode {
     eprintln!("{}", summary(&findings));
     let bad = findings.errors() > 0 || args.strict && !findings.is_empty();
     if bad { ExitCode::from(BAD) } else { ExitCode::SUCCESS }
-}
-
-/// Reads a file, but not one without end.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    // One byte more than allowed shows that it is too long.
-    File::open(path)?.take(limits::CONFIG_BYTES as u64 + 1).read_to_end(&mut text)?;
-    Ok(text)
-}
-
-/// Finds what only the system knows.
-fn check_files(config: &Config, findings: &mut Findings) {
-    if let Some(keys) = &config.keys_file {
-        check_readable(keys, "without its keys, requests that are authenticated get no answer", findings);
-    }
-}
-
-fn check_readable(file: &Located<PathBuf>, meanwhile: &str, findings: &mut Findings) {
-    if let Err(error) = File::open(&file.value) {
-        let text = format!("cannot read \"{}\": {error}; {meanwhile}", file.value.display());
-        findings.insert(Finding::warning(file.position.clone(), text, None));
-    }
 }
 
 fn print(findings: &Findings) -> io::Result<()> {

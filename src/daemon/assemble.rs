@@ -1,7 +1,6 @@
 //! The one place that knows ntp.conf and the server: a configuration becomes addresses, a clock and an access list.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,23 +9,13 @@ use std::{fmt, process};
 
 use tracing::{error, info, warn};
 
-use super::{Failure, Options, listen, logging};
+use super::{Failure, Options, configuration, listen, logging};
 use crate::config::{self, Config, Family, Findings, InterfaceAction, Restriction, Severity};
 use crate::datapath::SystemClock;
-use crate::limits;
 use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState, TooManyEntries};
 use crate::snapshot::{LocalClock, SystemVariables};
 use crate::sys::{clock, interfaces, thread};
 use crate::wire::{Precision, ReferenceId};
-
-/// What is served when no file says otherwise: this machine's own clock, at a stratum that any real server beats, to everybody.
-const EMBEDDED_DEFAULT: &str = "\
-restrict default nomodify notrap nopeer noquery
-restrict 127.0.0.1
-restrict ::1
-server 127.127.1.0
-fudge 127.127.1.0 stratum 9
-";
 
 /// What the process is to do, from command line and configuration.
 pub(super) struct Plan {
@@ -74,8 +63,8 @@ impl Plan {
     /// Reads the configuration; its findings are logged. A bad line is dropped and the rest holds, as in ntpd.
     pub(super) fn read(options: &Options) -> Result<Self, Failure> {
         let (config, findings) = match &options.config {
-            Some(path) => config::load(path, &mut read_file),
-            None => config::load(Path::new("embedded default"), &mut |_| Ok(EMBEDDED_DEFAULT.into())),
+            Some(path) => configuration::load(path),
+            None => configuration::embedded_default(),
         }
         .map_err(|unreadable| Failure::Usage(unreadable.to_string()))?;
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
@@ -96,8 +85,7 @@ impl Plan {
 
     /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
-        let (config, findings) =
-            config::load(path, &mut read_file).map_err(|unreadable| unreadable.to_string())?;
+        let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
         log_findings(&findings);
         if findings.errors() > 0 {
             return Err(format!("{} has errors (see above)", path.display()));
@@ -125,13 +113,6 @@ impl Plan {
             warn!("pidfile {}: {error}", path.display());
         }
     }
-}
-
-/// Reads a configuration file, but not one without end.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(limits::CONFIG_BYTES as u64 + 1).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 fn log_findings(findings: &Findings) {
