@@ -93,7 +93,7 @@ fn wait_until_free(address: SocketAddr) -> io::Result<()> {
     for _ in 0..TRIES {
         match ServeSocket::probe(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && owner_of(address).is_none() => {
-                thread::sleep(PAUSE)
+                thread::sleep(PAUSE);
             }
             result => return result,
         }

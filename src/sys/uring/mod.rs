@@ -28,6 +28,13 @@ const OUT_HEADER: usize = 16;
 /// A receive that fails this often in a row, without a datagram between, will not recover.
 const FAILURES_IN_A_ROW: u32 = 1000;
 
+/// A multishot receive hands over this many datagrams in one go before the kernel looks whether enough completions are there. When
+/// so many came, more are probably queued: the next wait collects them without sleeping instead of returning with one run.
+const MULTISHOT_RUN: usize = 32;
+
+/// Completions that a collecting wait asks for; what is not there at once is not waited for.
+const COLLECT: usize = 2 * MULTISHOT_RUN;
+
 /// How long a cancelled receive may take to end.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -44,6 +51,7 @@ pub struct UringSockets {
     answered: Vec<u16>,
     payload: usize,
     failures: u32,
+    busy: bool,
     tally: IoTally,
 }
 
@@ -64,7 +72,7 @@ pub struct UringSizes {
 
 impl UringSockets {
     /// Builds the ring on the calling thread, which must be the one that uses it, and arms one receive per socket. Fails where the
-    /// kernel or a seccomp filter refuses io_uring, or lacks one of the features above (all are in Linux 6.1).
+    /// kernel or a seccomp filter refuses io_uring, or where it is older than Linux 6.1, which has all that is used here.
     pub fn new(sockets: Arc<[ServeSocket]>, sizes: UringSizes) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -88,13 +96,13 @@ impl UringSockets {
             answered: Vec::with_capacity(sizes.send_chunk),
             payload: sizes.payload,
             failures: 0,
+            busy: false,
             tally: IoTally::default(),
             sockets,
         };
         this.register()?;
         this.arm()?;
         this.ring.submit()?;
-        this.refuse_early_failures()?;
         Ok(this)
     }
 
@@ -102,12 +110,15 @@ impl UringSockets {
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.arm()?;
         self.tally.kernel_entries += 1;
-        self.enter(timeout)
+        if self.busy { self.enter(COLLECT, Duration::ZERO) } else { self.enter(1, timeout) }
     }
 
     /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the payload; 0 means none.
     pub fn drain(&mut self, mut serve: impl FnMut(Received<'_>) -> usize) -> io::Result<()> {
-        self.tally.completion_overflow = u64::from(self.ring.completion().overflow());
+        let completions = self.ring.completion();
+        self.busy = completions.len() >= MULTISHOT_RUN;
+        self.tally.completion_overflow = u64::from(completions.overflow());
+        drop(completions);
         while let Some(completion) = self.next_completion() {
             self.complete(&completion, &mut serve)?;
         }
@@ -120,10 +131,10 @@ impl UringSockets {
         &self.tally
     }
 
-    /// Submits what is queued and waits for a completion.
-    fn enter(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Submits what is queued and waits for so many completions.
+    fn enter(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::from(timeout);
-        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout)) {
+        match self.ring.submitter().submit_with_args(completions, &SubmitArgs::new().timespec(&timeout)) {
             Err(error) if !is_passing(&error) => Err(error),
             _ => Ok(()),
         }
@@ -151,14 +162,6 @@ impl UringSockets {
             *armed = true;
         }
         Ok(())
-    }
-
-    /// A kernel without multishot receives says so in the first completion.
-    fn refuse_early_failures(&mut self) -> io::Result<()> {
-        match self.ring.completion().find(|completion| completion.result() < 0) {
-            Some(failed) => Err(io::Error::from_raw_os_error(-failed.result())),
-            None => Ok(()),
-        }
     }
 
     #[inline]
@@ -189,11 +192,8 @@ impl UringSockets {
     }
 
     fn note_failure(&mut self, result: i32) -> io::Result<()> {
-        self.failures += u32::from(result != -libc::ENOBUFS);
-        if self.failures < FAILURES_IN_A_ROW {
-            return Ok(());
-        }
-        Err(io::Error::from_raw_os_error(-result))
+        self.failures += u32::from(result < 0 && result != -libc::ENOBUFS);
+        if self.failures < FAILURES_IN_A_ROW { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
     }
 
     #[inline]
@@ -244,7 +244,7 @@ impl UringSockets {
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         while self.armed.contains(&true) {
             // Every cancelled receive posts one last completion; datagrams that still come are dropped with their buffers.
-            self.enter(CANCEL_PATIENCE)?;
+            self.enter(1, CANCEL_PATIENCE)?;
             let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
             if !cqueue::more(completion.flags()) {
                 self.armed[completion.user_data() as usize] = false;
@@ -264,11 +264,15 @@ impl Drop for UringSockets {
     }
 }
 
+/// Queues an entry; a full queue is submitted first.
 fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
+    if ring.submission().is_full() {
+        ring.submit()?;
+    }
     // SAFETY: the one kind of entry that is pushed is a receive whose msghdr is boxed in the same struct as the ring and, like the
     // provided buffers, outlives it.
     let pushed = unsafe { ring.submission().push(entry) };
-    pushed.map_err(|_| io::Error::other("io_uring submission queue is smaller than the number of sockets"))
+    pushed.map_err(|_| io::Error::other("the io_uring submission queue stays full"))
 }
 
 /// Timeouts and signals end a wait without harm; EBUSY asks to drain completions first.

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Every check of the project, by name. CI runs the same jobs as a person does: there is no second list anywhere.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+clients=$target/clients                      # real NTP clients, unpacked, never installed: their packages conflict
+tools=$target/tools                          # cargo subcommands that the jobs install for themselves
+export PATH=$tools/bin:$PATH:/usr/sbin:/sbin
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+usage() {
+    cat <<'USAGE'
+usage: ./ci.sh JOB...
+  fmt          rustfmt, checked
+  lint         clippy and rustdoc without warnings; shellcheck and cargo-deny where installed
+  test         every test. As root it installs and unpacks what the tests need (apt); otherwise it says what is missing.
+               The last line counts: "N passed, N failed, N skipped"
+  bench-smoke  every benchmark runs once, nothing is measured
+  fuzz         each fuzz target for FUZZ_SECONDS (600); not part of all
+  all          fmt lint bench-smoke test
+environment:
+  NTPRING_REQUIRE=netns,chrony,...   a test that would be skipped for want of one of these fails instead
+USAGE
+}
+
+say() { printf '\n== %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+fmt() {
+    say "fmt: rustfmt"
+    cargo fmt --all --check
+    if [ -f tests/fuzz/Cargo.toml ]; then cargo fmt --manifest-path tests/fuzz/Cargo.toml --check; fi
+}
+
+lint() {
+    say "lint: clippy"
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    say "lint: rustdoc"
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+    say "lint: shellcheck"
+    if have shellcheck; then
+        git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+    else
+        echo "not run: shellcheck is not installed (apt-get install shellcheck)"
+    fi
+    say "lint: cargo deny"
+    if have cargo-deny; then cargo deny --workspace check; else echo "not run: cargo-deny is not installed (cargo install cargo-deny)"; fi
+}
+
+# Programs the tests call by name, as "program package".
+programs="ip iproute2
+netstat net-tools
+strace strace
+setpriv util-linux
+python3 python3
+cc gcc"
+
+# Clients that are unpacked under target/clients. One apt call each, because several conflict with each other.
+packages="chrony ntpsec ntpsec-ntpdig ntpsec-ntpdate python3-ntplib rdate monitoring-plugins-basic systemd-timesyncd"
+
+install_programs() {
+    local program package missing=()
+    while read -r program package; do
+        have "$program" || missing+=("$package")
+    done <<<"$programs"
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -eq 0 ] && have apt-get; then
+        apt-get update -q || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" && return 0
+    fi
+    echo "missing, tests that need them are skipped: ${missing[*]} (as root: apt-get install ${missing[*]})"
+}
+
+# Downloads each client with the libraries this machine lacks, and unpacks them side by side. Needs no root where apt's lists are fresh.
+unpack_clients() {
+    local package deb library complete=yes
+    [ "$(cat "$clients/packages" 2>/dev/null)" != "$packages" ] || return 0
+    if ! have apt-get || ! have dpkg; then
+        echo "no apt here: only the NTP clients that are installed already are used"
+        return 0
+    fi
+    rm -rf "$clients" && mkdir -p "$clients/debs/partial" "$clients/root"
+    [ "$(id -u)" -ne 0 ] || apt-get update -q -o Acquire::Retries=0 || true
+    for package in $packages; do
+        apt-get install -y -qq --no-install-recommends --download-only --reinstall -o APT::Sandbox::User=root \
+            -o Debug::NoLocking=true -o Dir::Cache::archives="$clients/debs" "$package" ||
+            { complete=no; echo "cannot download $package: its tests are skipped unless it is installed"; }
+    done
+    for deb in "$clients"/debs/*.deb; do
+        if [ -e "$deb" ]; then dpkg -x "$deb" "$clients/root"; fi
+    done
+    # A libc beside the system's own loader would break every program that sees it.
+    find "$clients/root" -name 'libc.so.6' -delete -o -name 'ld-linux*' -delete
+    # ntpsec's Python modules look for their C half beside themselves, or at its installed place.
+    library=$(find "$clients/root/usr/lib" -name libntpc.so 2>/dev/null | head -n 1)
+    [ -z "$library" ] || ln -sf "$library" "$clients/root/usr/lib/python3/dist-packages/ntp/libntpc.so"
+    [ $complete = no ] || echo "$packages" >"$clients/packages"
+}
+
+run_tests() {
+    local inside=() log=$target/test.log skips=$target/skips.log status=0
+    say "test: what the tests need"
+    mkdir -p "$target"
+    install_programs
+    unpack_clients
+    if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --net true 2>/dev/null; then
+        echo "not root: the tests run in a user namespace, where they may make network namespaces"
+        inside=(unshare --user --map-root-user)
+    fi
+
+    say "test: cargo test"
+    : >"$skips"
+    NTPRING_SKIP_LOG=$skips NTPRING_CLIENTS=$clients/root \
+        "${inside[@]}" cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
+    say "test: the count"
+    sort -u "$skips" | awk -F '\t' '{ printf "skipped: %s: %s: %s\n", $1, $2, $3 }'
+    # libtest calls a skipped test passed, and an ignored one ignored; each is counted as skipped here, once.
+    awk -v skipped="$(cut -f 1 "$skips" | sort -u | wc -l)" -v status="$status" '
+        /^test result: / { for (i = 2; i <= NF; i++) n[$i] += $(i - 1) }
+        END {
+            failed = n["failed;"]; if (status && !failed) failed = 1
+            printf "%d passed, %d failed, %d skipped\n", n["passed;"] - skipped, failed, skipped + n["ignored;"]
+        }' "$log"
+    return "$status"
+}
+
+fuzz() {
+    local name
+    if ! have cargo-fuzz; then
+        say "fuzz: installing cargo-fuzz"
+        cargo install --locked --root "$tools" cargo-fuzz
+    fi
+    # Without a sanitizer the targets build on stable Rust.
+    for name in packet responder ntp_conf; do
+        say "fuzz: $name for ${FUZZ_SECONDS:-600} s"
+        cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$name" -- -max_total_time="${FUZZ_SECONDS:-600}"
+    done
+}
+
+bench_smoke() {
+    say "bench-smoke: every benchmark once"
+    cargo test --locked --package bench --benches
+}
+
+[ $# -gt 0 ] || { usage; exit 2; }
+for job; do
+    case $job in
+        fmt) fmt ;;
+        lint) lint ;;
+        test) run_tests ;;
+        fuzz) fuzz ;;
+        bench-smoke) bench_smoke ;;
+        all) fmt; lint; bench_smoke; run_tests ;;
+        -h | --help) usage ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done

@@ -1,0 +1,185 @@
+//! Start, signals and end: exit codes and sentences that scripts and people rely on.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::clients::lasting_client;
+use crate::support::daemon::{Daemon, ntpring};
+use crate::support::namespace::{Finished, Namespace, command};
+use crate::support::ntp::ask;
+use crate::support::scene::{SCRATCH, SEED, Scene};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Runs ntpring, which must refuse to start: with `code`, within a second, in one sentence that has all of `words`.
+fn refuses(namespace: &Namespace, arguments: &str, code: i32, words: &[&str]) {
+    let start = Instant::now();
+    let finished = namespace.run(ntpring(arguments.split_whitespace()));
+    assert!(start.elapsed() < SECOND, "ntpring {arguments} took {:?}", start.elapsed());
+    assert_eq!(finished.code, Some(code), "ntpring {arguments}: {}", finished.text);
+    let says_all = |line: &str| words.iter().all(|word| line.contains(word));
+    assert!(finished.text.lines().any(says_all), "ntpring {arguments}: {words:?} in\n{}", finished.text);
+}
+
+#[test]
+fn the_readiness_line_names_sockets_tier_workers_and_stratum() {
+    let Some(namespace) = Namespace::new() else { return };
+    let daemon = Daemon::start(&namespace, &format!("serve -c {SEED} --workers 1"));
+    let line = daemon.ready_line();
+    for word in ["0.0.0.0:123", "[::]:123", "1 worker", "stratum 4"] {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+    assert!(["io_uring", "mmsg"].iter().any(|tier| line.contains(tier)), "the tier in {line}");
+}
+
+#[test]
+fn ready_means_that_the_first_request_is_answered() {
+    let Some(namespace) = Namespace::new() else { return };
+    for _ in 0..5 {
+        let _daemon = Daemon::start(&namespace, &format!("serve -c {SEED}"));
+        assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_with_0_within_a_second() {
+    let Some(namespace) = Namespace::new() else { return };
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut daemon = Daemon::start(&namespace, &format!("serve -c {SEED}"));
+        daemon.signal(signal);
+        let end =
+            daemon.end(SECOND).unwrap_or_else(|| panic!("alive a second after {signal}:\n{}", daemon.text()));
+        assert_eq!(end.code(), Some(0), "{signal}: {}", daemon.text());
+    }
+}
+
+#[test]
+fn a_second_ntpring_exits_1_and_names_the_first() {
+    let Some(namespace) = Namespace::new() else { return };
+    let first = Daemon::start(&namespace, &format!("serve -c {SEED}"));
+    let owner = format!("pid {}, ntpring", first.pid());
+    refuses(
+        &namespace,
+        &format!("serve -c {SEED}"),
+        1,
+        &["0.0.0.0:123", "address in use", &owner, "--listen"],
+    );
+    // The first one does not notice.
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+}
+
+#[test]
+fn a_port_that_another_program_owns_is_an_error_that_names_it() {
+    let Some(namespace) = Namespace::new() else { return };
+    for address in ["127.0.0.1:123", "[::1]:123"] {
+        let _socket = namespace.socket(address);
+        let owner = format!("pid {}", std::process::id());
+        refuses(
+            &namespace,
+            &format!("serve -c {SEED} -l {address}"),
+            1,
+            &[address, "address in use", &owner],
+        );
+        refuses(&namespace, &format!("serve -c {SEED}"), 1, &["address in use", &owner]);
+    }
+}
+
+#[test]
+fn a_port_that_chronyd_owns_is_an_error_that_names_chronyd() {
+    let Some(mut chronyd) = lasting_client("chrony", "chronyd") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    let pidfile = format!("pidfile {SCRATCH}/chronyd-owns.pid");
+    chronyd.args(["-U", "-u", "root", "-x", "-d", "allow", "bindcmdaddress /", &pidfile]);
+    let chronyd = Daemon::spawn(&namespace, chronyd);
+    let started = |line: &str| line.contains("Running with root privileges");
+    assert!(chronyd.line(0, 5 * SECOND, started).is_some(), "{}", chronyd.text());
+    let owner = format!("pid {}, chronyd", chronyd.pid());
+    refuses(&namespace, &format!("serve -c {SEED}"), 1, &["address in use", &owner]);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_in_a_sentence() {
+    let Some(namespace) = Namespace::new() else { return };
+    refuses(&namespace, "serve -u nosuchuser", 2, &["nosuchuser"]);
+    refuses(&namespace, "serve -u nobody:nosuchgroup", 2, &["nosuchgroup"]);
+    refuses(&namespace, "serve -l 300.1.1.1:123", 2, &["300.1.1.1"]);
+    refuses(&namespace, "serve -l 203.0.113.9:123", 1, &["203.0.113.9:123"]);
+    refuses(&namespace, "serve --cpus x", 2, &["--cpus", "x"]);
+    refuses(&namespace, "serve --cpus 4095", 2, &["4095"]);
+    refuses(&namespace, "serve --datapath fast", 2, &["fast"]);
+    refuses(&namespace, "serve --nonsense", 2, &["--nonsense"]);
+    refuses(&namespace, "serve -c /nonexistent/ntp.conf", 2, &["/nonexistent/ntp.conf"]);
+}
+
+/// The command for a bare `ntpring` that may not bind ports below 1024.
+fn without_privileged_ports() -> Command {
+    let mut bare = command("setpriv");
+    bare.args(["--bounding-set", "-net_bind_service", "--", env!("CARGO_BIN_EXE_ntpring")]);
+    bare
+}
+
+#[test]
+fn without_arguments_it_serves_its_own_clock_on_port_123() {
+    let Some(namespace) = Namespace::new() else { return };
+    let daemon = Daemon::start(&namespace, "");
+    let reply = ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").expect("a reply");
+    assert_eq!((reply.leap, reply.mode), (0, 4), "{reply:?}");
+    assert!(daemon.text().contains("clock: this machine's own"), "{}", daemon.text());
+}
+
+#[test]
+fn without_arguments_and_without_the_right_to_port_123_it_says_so_and_takes_11123() {
+    let Some(namespace) = Namespace::new() else { return };
+    let daemon = Daemon::start_command(&namespace, without_privileged_ports());
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:11123").is_some());
+    assert!(ask(&namespace.socket("[::1]:0"), "[::1]:11123").is_some());
+    let says_why = daemon.text().lines().any(|line| line.contains("11123") && line.contains("123 "));
+    assert!(says_why, "{}", daemon.text());
+}
+
+#[test]
+fn without_arguments_and_with_port_123_taken_it_takes_11123() {
+    let Some(namespace) = Namespace::new() else { return };
+    let _owner = namespace.socket("0.0.0.0:123");
+    let _daemon = Daemon::start(&namespace, "");
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:11123").is_some());
+}
+
+#[test]
+fn serve_never_moves_to_another_port_by_itself() {
+    let Some(namespace) = Namespace::new() else { return };
+    let mut serve = without_privileged_ports();
+    serve.args(["serve", "-c", SEED]);
+    let Finished { code, text } = namespace.run(serve);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("cannot bind 0.0.0.0:123"), "{text}");
+}
+
+#[test]
+fn without_ipv6_addresses_it_serves_ipv4() {
+    let Some(namespace) = Namespace::new() else { return };
+    namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+    let _daemon = Daemon::start(&namespace, &format!("serve -c {SEED}"));
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+}
+
+#[test]
+fn a_listen_address_serves_that_address_and_no_other() {
+    let Some(scene) = Scene::new() else { return };
+    let _daemon =
+        Daemon::start(&scene.server, &format!("serve -c {SEED} -l 192.168.0.1:123 -l [fd00::1]:1123"));
+    assert!(ask(&scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
+    assert!(ask(&scene.client.socket("[::]:0"), "[fd00::1]:1123").is_some());
+    let elsewhere = scene.server.socket("127.0.0.1:0");
+    elsewhere.send_to(&[0; 48], "127.0.0.1:123").expect("a datagram leaves");
+    assert!(elsewhere.recv(&mut [0; 48]).is_err(), "nobody serves 127.0.0.1");
+}
+
+#[test]
+fn the_embedded_default_never_reads_etc_ntp_conf() {
+    let Some(namespace) = Namespace::new() else { return };
+    let daemon = Daemon::start(&namespace, "");
+    assert!(!daemon.text().contains("/etc/ntp"), "{}", daemon.text());
+}

@@ -1,0 +1,103 @@
+//! SIGHUP: new restrict lines apply without a lost datagram, and a bad file changes nothing (conformance row F13).
+
+use std::fs;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::Daemon;
+use crate::support::ntp::{ask, reply, request};
+use crate::support::scene::{SCRATCH, Scene};
+
+const SERVER: &str = "192.168.0.1:123";
+const OPEN: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
+/// 192.168.0.3 is the client that restrict lines come and go for.
+const CLOSED: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\nrestrict 192.168.0.3 ignore\n";
+
+/// The scene with a second client address, and the daemon with a configuration file of its own.
+fn reloadable(name: &str) -> Option<(Scene, Daemon, String)> {
+    let scene = Scene::new()?;
+    scene.client.address("lan", "192.168.0.3/24");
+    let conf = format!("{SCRATCH}/reload-{name}.conf");
+    fs::write(&conf, OPEN).expect("a scratch file");
+    let daemon = Daemon::start(&scene.server, &format!("serve -c {conf}"));
+    Some((scene, daemon, conf))
+}
+
+fn is_answered(socket: &UdpSocket) -> bool {
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    ask(socket, SERVER).is_some()
+}
+
+/// Waits until the restricted client is (or is not) answered.
+fn becomes(socket: &UdpSocket, answered: bool, daemon: &Daemon) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while is_answered(socket) != answered {
+        assert!(
+            Instant::now() < deadline,
+            "192.168.0.3 never became answered = {answered}:\n{}",
+            daemon.text()
+        );
+    }
+}
+
+#[test]
+fn f13_fifty_reloads_apply_and_lose_no_datagram() {
+    let Some((scene, daemon, conf)) = reloadable("fifty") else { return };
+    let (steady, restricted) = (scene.client.socket("192.168.0.2:0"), scene.client.socket("192.168.0.3:0"));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut sent = 0;
+            let mut answered = 0;
+            while !stop.load(Relaxed) {
+                sent += 1;
+                steady.send_to(&request(4, sent), SERVER).expect("a request leaves");
+                answered += u64::from(reply(&steady).is_some_and(|reply| reply.origin == sent));
+            }
+            (sent, answered)
+        });
+        for round in 0..50 {
+            fs::write(&conf, [CLOSED, OPEN][round % 2]).expect("the configuration is rewritten");
+            daemon.signal(Signal::SIGHUP);
+            // Some rounds wait for the effect, the others come close upon each other.
+            if round < 6 {
+                becomes(&restricted, round % 2 == 1, &daemon);
+            } else {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        becomes(&restricted, true, &daemon);
+        stop.store(true, Relaxed);
+        let (sent, answered) = asking.join().expect("the asking thread");
+        assert!(sent > 500, "only {sent} requests were sent during 50 reloads");
+        assert_eq!(sent, answered, "every request during the reloads is answered");
+    });
+}
+
+#[test]
+fn f13_a_broken_or_missing_new_file_keeps_the_old_configuration() {
+    let Some((scene, daemon, conf)) = reloadable("broken") else { return };
+    let restricted = scene.client.socket("192.168.0.3:0");
+    fs::write(&conf, CLOSED).expect("the configuration is rewritten");
+    daemon.signal(Signal::SIGHUP);
+    becomes(&restricted, false, &daemon);
+
+    let broken = format!("{OPEN}restrict 1.2.3.4.5 nonsense\n");
+    for new in [Some(broken), None] {
+        match &new {
+            Some(text) => fs::write(&conf, text).expect("the configuration is broken"),
+            None => fs::remove_file(&conf).expect("the configuration is removed"),
+        }
+        let before = daemon.lines();
+        daemon.signal(Signal::SIGHUP);
+        let complaint = daemon.line(before, Duration::from_secs(5), |line| line.contains(&conf));
+        assert!(complaint.is_some(), "it must name the file ({new:?}):\n{}", daemon.text());
+        thread::sleep(Duration::from_millis(300));
+        assert!(!is_answered(&restricted), "the old restrict line is in force ({new:?}):\n{}", daemon.text());
+        assert!(is_answered(&scene.client.socket("192.168.0.2:0")), "the others are served");
+    }
+}
