@@ -47,6 +47,8 @@ pub(crate) fn e2_malformed_extension_fields<T: Tier>() {
     let mut requests: Vec<_> = lengths.map(|(length, size)| with_length(length, size)).into();
     requests.push(followed_by(4, &extension(0xF323, 16)));
     requests.push(followed_by(4, &[extension(0xF323, 28), extension(0xF323, 16)].concat()));
+    // Misaligned lengths that end aligned.
+    requests.push(followed_by(4, &[extension(0xF323, 17), extension(0xF323, 31)].concat()));
     requests.extend([4, 8, 12].map(|length| followed_by(4, &vec![1; length])));
     refused::<T>(Reason::Extension, &requests);
 }

@@ -123,12 +123,16 @@ fn s21_stamps_are_never_zero() {
 }
 
 #[test]
-fn s22_receive_keeps_the_kernels_nanoseconds() {
+fn s22_receive_keeps_the_kernels_nanoseconds_and_has_random_bits_below() {
+    let mut seen = [0; 4];
     for seed in 0..100 {
         let scene = Scene { seed, ..Scene::default() };
         let received = scene.received.to_bits();
-        assert_eq!(scene.reply().receive >> 2, received >> 2, "random bits are below a nanosecond");
+        let receive = scene.reply().receive;
+        assert_eq!(receive >> 2, received >> 2, "a nanosecond is a little more than four units");
+        seen[(receive & 3) as usize] += 1;
     }
+    assert!(seen.iter().all(|count| *count > 5), "{seen:?}");
 }
 
 #[test]
