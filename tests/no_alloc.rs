@@ -1,4 +1,5 @@
-//! Serving allocates and frees nothing: a counting allocator watches a hundred thousand requests of every kind.
+//! Serving allocates and frees nothing: a counting allocator watches a hundred thousand requests of every
+//! kind.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -48,7 +49,8 @@ fn o10_the_responder_allocates_nothing() {
     let mut verdicts = [0; 3];
     let local = SocketAddr::from(([192, 0, 2, 1], 123));
     for round in 0..100 {
-        // The daemon publishes and frees now and then; taking the newest state must cost a worker no allocation either.
+        // The daemon publishes and frees now and then; taking the newest state must cost a worker no
+        // allocation either.
         if round % 10 == 0 {
             publisher.publish(state());
         }

@@ -80,7 +80,8 @@ pub(crate) fn e4_before_version_4_there_are_no_extension_fields<T: Tier>() {
 }
 
 pub(crate) fn e6_e7_a_mac_of_an_unknown_key<T: Tier>() {
-    // No keys are configured: every key is unknown, and a client that sends a MAC never gets an answer without one.
+    // No keys are configured: every key is unknown, and a client that sends a MAC never gets an answer
+    // without one.
     let Some(mut tier) = T::start(synchronised) else { return };
     for key in [0_u32, 1, 99, u32::MAX] {
         for digest in [16, 20] {

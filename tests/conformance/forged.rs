@@ -230,7 +230,8 @@ fn x7_every_first_octet_and_length() {
             }
         }
     }
-    // 48 octets in modes 3 of versions 1 to 4 and mode 0 of version 1, with any leap bits; nothing longer is well-formed here.
+    // 48 octets in modes 3 of versions 1 to 4 and mode 0 of version 1, with any leap bits; nothing longer is
+    // well-formed here.
     assert_eq!(answered, 3 * 5 * 4);
     let tally = responder.tally();
     let dropped: u64 = tally.dropped.iter().sum();

@@ -1,6 +1,7 @@
 //! Whatever stands in ntp.conf, it is read to its end, and every finding can be shown.
 //!
-//! An input is the main file and, after each zero octet, what the next included file holds. Beyond them no file exists.
+//! An input is the main file and, after each zero octet, what the next included file holds. Beyond them no
+//! file exists.
 
 #![no_main]
 

@@ -1,7 +1,8 @@
-//! Whatever arrives, from whom and when, the responder lives, answers no more than it was sent, and counts it once.
+//! Whatever arrives, from whom and when, the responder lives, answers no more than it was sent, and counts it
+//! once.
 //!
-//! An input is 20 octets of circumstances, then the datagram: one octet of flags, the source address's last octet, the source port,
-//! the receive stamp and the clock's reading.
+//! An input is 20 octets of circumstances, then the datagram: one octet of flags, the source address's last
+//! octet, the source port, the receive stamp and the clock's reading.
 
 #![no_main]
 
