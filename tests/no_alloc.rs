@@ -1,4 +1,5 @@
-//! Serving allocates and frees nothing: a counting allocator watches a hundred thousand requests of every kind.
+//! Serving allocates and frees nothing: a counting allocator watches a hundred thousand requests of every
+//! kind.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -48,7 +49,8 @@ fn o10_the_responder_allocates_nothing() {
     let mut verdicts = [0; 3];
     let local = SocketAddr::from(([192, 0, 2, 1], 123));
     for round in 0..100 {
-        // The daemon publishes and frees now and then; taking the newest state must cost a worker no allocation either.
+        // The daemon publishes and frees now and then; taking the newest state must cost a worker no
+        // allocation either.
         if round % 10 == 0 {
             publisher.publish(state());
         }
@@ -56,9 +58,10 @@ fn o10_the_responder_allocates_nothing() {
             responder.begin_batch(&mut published, round % 20 == 19);
             for _ in 0..REQUESTS / 100 {
                 let mut buf = [0; 1024];
-                random.fill(&mut buf[..80]);
-                if random.bool() {
-                    buf[0] = 0x23;
+                match random.u8(0..4) {
+                    0 => random.fill(&mut buf[..80]),
+                    1 => buf[..2].copy_from_slice(&[0x16, 2]),
+                    _ => buf[0] = 0x23,
                 }
                 let length = random.choice([0, 12, 47, 48, 48, 48, 50, 68, 72, 76, 80, 1024]).unwrap_or(48);
                 let peer = SocketAddr::from(([192, 0, random.u8(0..6), random.u8(..)], random.u16(120..130)));

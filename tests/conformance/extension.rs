@@ -47,6 +47,8 @@ pub(crate) fn e2_malformed_extension_fields<T: Tier>() {
     let mut requests: Vec<_> = lengths.map(|(length, size)| with_length(length, size)).into();
     requests.push(followed_by(4, &extension(0xF323, 16)));
     requests.push(followed_by(4, &[extension(0xF323, 28), extension(0xF323, 16)].concat()));
+    // Misaligned lengths that end aligned.
+    requests.push(followed_by(4, &[extension(0xF323, 17), extension(0xF323, 31)].concat()));
     requests.extend([4, 8, 12].map(|length| followed_by(4, &vec![1; length])));
     refused::<T>(Reason::Extension, &requests);
 }
@@ -78,7 +80,8 @@ pub(crate) fn e4_before_version_4_there_are_no_extension_fields<T: Tier>() {
 }
 
 pub(crate) fn e6_e7_a_mac_of_an_unknown_key<T: Tier>() {
-    // No keys are configured: every key is unknown, and a client that sends a MAC never gets an answer without one.
+    // No keys are configured: every key is unknown, and a client that sends a MAC never gets an answer
+    // without one.
     let Some(mut tier) = T::start(synchronised) else { return };
     for key in [0_u32, 1, 99, u32::MAX] {
         for digest in [16, 20] {

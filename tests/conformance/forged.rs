@@ -123,12 +123,16 @@ fn s21_stamps_are_never_zero() {
 }
 
 #[test]
-fn s22_receive_keeps_the_kernels_nanoseconds() {
+fn s22_receive_keeps_the_kernels_nanoseconds_and_has_random_bits_below() {
+    let mut seen = [0; 4];
     for seed in 0..100 {
         let scene = Scene { seed, ..Scene::default() };
         let received = scene.received.to_bits();
-        assert_eq!(scene.reply().receive >> 2, received >> 2, "random bits are below a nanosecond");
+        let receive = scene.reply().receive;
+        assert_eq!(receive >> 2, received >> 2, "a nanosecond is a little more than four units");
+        seen[(receive & 3) as usize] += 1;
     }
+    assert!(seen.iter().all(|count| *count > 5), "{seen:?}");
 }
 
 #[test]
@@ -226,7 +230,8 @@ fn x7_every_first_octet_and_length() {
             }
         }
     }
-    // 48 octets in modes 3 of versions 1 to 4 and mode 0 of version 1, with any leap bits; nothing longer is well-formed here.
+    // 48 octets in modes 3 of versions 1 to 4 and mode 0 of version 1, with any leap bits; nothing longer is
+    // well-formed here.
     assert_eq!(answered, 3 * 5 * 4);
     let tally = responder.tally();
     let dropped: u64 = tally.dropped.iter().sum();

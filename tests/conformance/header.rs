@@ -130,7 +130,8 @@ pub(crate) fn s13_root_dispersion_grows<T: Tier>() {
     };
     for (seconds, growth) in [(100, 99), (86_400, 84_935)] {
         let Some(reply) = reply_of::<T>(updated(seconds)) else { return };
-        // 15e-6 · seconds in units of 2^-16 s, rounded up; the suite itself takes less than ten seconds to ask.
+        // 15e-6 · seconds in units of 2^-16 s, rounded up; the suite itself takes less than ten seconds to
+        // ask.
         let grown = reply.root_dispersion - base.to_bits();
         assert!((growth..growth + 10).contains(&grown), "{grown} units in {seconds} s");
         assert_eq!(reply.leap, 0);

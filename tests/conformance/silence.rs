@@ -87,7 +87,7 @@ pub(crate) fn x6_control_messages<T: Tier>() {
 
     let Some(mut tier) = T::start(restricted(AccessFlags::NONE)) else { return };
     tier.silence(&read_status);
-    assert_eq!(tier.forwarded(), [read_status.clone()], "the daemon answers, not the worker");
+    assert_eq!(tier.forwarded(), std::slice::from_ref(&read_status), "the daemon answers, not the worker");
     // Responses, errors, fragments and fragments' tails are no requests; nor is less than a header.
     let no_request = |at: usize, bits: u8| {
         let mut message = read_status.clone();

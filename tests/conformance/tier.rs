@@ -32,7 +32,8 @@ pub(crate) const HERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// A server on one of the tiers, and clients of it.
 pub(crate) trait Tier: Sized {
-    /// Serves the state that `state` makes for the present time; none, with a loud skip, where the kernel forbids this tier.
+    /// Serves the state that `state` makes for the present time; none, with a loud skip, where the kernel
+    /// forbids this tier.
     fn start(state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self>;
 
     /// Sends a request and returns all replies to it, each with the address it came from.
@@ -229,8 +230,8 @@ impl Sockets {
         })
     }
 
-    /// Datagrams to one socket are answered in the order they came: when the reply to a later request is here, so are the replies to
-    /// `request`, if there are any.
+    /// Datagrams to one socket are answered in the order they came: when the reply to a later request is
+    /// here, so are the replies to `request`, if there are any.
     fn ask(&mut self, from: IpAddr, to: IpAddr, request: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let port = self.port;
         self.client(from).send_to(request, (to, port)).unwrap();

@@ -76,8 +76,8 @@ pub(crate) fn shapes_are_judged_as_chrony_judges_them<T: Tier>() {
             _ => otherwise.push((request.bytes[0] & 7, request.bytes.get(48..50).map(<[u8]>::to_vec))),
         }
     }
-    // Symmetric active requests, which chrony answers in symmetric passive mode; and a unique identifier (0x0104) without the rest
-    // of NTS, which chrony, having NTS, refuses.
+    // Symmetric active requests, which chrony answers in symmetric passive mode; and a unique identifier
+    // (0x0104) without the rest of NTS, which chrony, having NTS, refuses.
     otherwise.sort();
     otherwise.dedup();
     assert_eq!(otherwise, [(1, None), (3, Some(vec![1, 4]))]);
