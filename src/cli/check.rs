@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> ExitCode {
     let (config, mut findings) = match config::load(&args.config, &mut read) {
         Ok(loaded) => loaded,
         Err(unreadable) => {
-            eprintln!("{unreadable}");
+            eprintln!("{unreadable}; name another configuration with -c FILE");
             return ExitCode::from(BAD);
         }
     };
