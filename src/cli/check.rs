@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let (_, findings) = match configuration::load(&args.config) {
         Ok(loaded) => loaded,
         Err(unreadable) => {
-            eprintln!("{unreadable}");
+            eprintln!("{unreadable}; name another configuration with -c FILE");
             return ExitCode::from(BAD);
         }
     };

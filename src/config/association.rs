@@ -2,7 +2,6 @@
 
 use super::error::Position;
 use super::host::{Family, Host, host};
-use super::inactive;
 use super::lexer::Token;
 use super::line::Line;
 use super::load::Draft;
@@ -84,7 +83,7 @@ const OPTION_WORDS: &[Word<AssociationOption>] = &[
     honour("key", AssociationOption::Key, "key id of the requests, 1–65535"),
     honour("version", AssociationOption::Version, "NTP version of the requests, 1–4 (default 4)"),
     honour("nts", AssociationOption::Nts, "network time security; never queried without it"),
-    reject("autokey", "Autokey is broken by design (use `key`)"),
+    reject("autokey", "Autokey is insecure; use `key`"),
     reject("ask", NO_NTS),
     reject("require", NO_NTS),
     reject("noval", NO_NTS),
@@ -139,7 +138,6 @@ fn associate(draft: &mut Draft, line: &mut Line<'_, '_>, keyword: &str, kind: As
     }
     let association =
         options(line, Association { kind, host, family, ..Association::new(line.position(token)) });
-    line.inactive(&inactive::ASSOCIATIONS, line.keyword());
     if line.is_good() {
         draft.config.associations.push(association);
     }
@@ -211,6 +209,7 @@ fn reference_clock(
     if keyword == "pool" {
         line.error(token.column, "a reference clock is no pool".to_owned(), Some("use \"server\"".into()));
     }
+    line.active();
     if driver != LocalClock::DRIVER {
         return local_clock::refuse_driver(driver, token, line);
     }

@@ -2,8 +2,8 @@
 
 use super::line::Line;
 use super::load::Draft;
-use super::vocabulary::{Policy, Vocabulary, Word, honour, reject};
-use super::{association, files, interface, local_clock, options, restrict, statistics};
+use super::vocabulary::{Policy, Vocabulary, Word, honour, later, reject};
+use super::{association, files, inactive, interface, local_clock, options, restrict, statistics};
 
 /// Understands the rest of a line that begins with the directive.
 pub(super) type Handler = fn(&mut Draft, &mut Line<'_, '_>);
@@ -13,24 +13,30 @@ pub(super) static DIRECTIVES: Vocabulary<Handler> = Vocabulary { what: "directiv
 
 /// Whatever follows it on the line is skipped, too.
 const fn accept(name: &'static str, why: &'static str) -> Word<Handler> {
-    Word { name, policy: Policy::Accept { values: 0 }, meaning: why }
+    Word { name, policy: Policy::Accept { values: 0 }, inactive: None, meaning: why }
 }
 
-const NO_AUTOKEY: &str = "Autokey is broken by design and not supported; use `keys`";
-const NO_BROADCAST: &str = "time from whoever shouts loudest is not safe; use `server` or `pool`";
+const NO_AUTOKEY: &str = "Autokey is insecure and not supported; use `keys`";
+const NO_BROADCAST: &str = "broadcast time is easily forged; use `server` or `pool`";
 const NO_NTS: &str = "network time security is not supported yet";
-const NO_RECONFIGURATION: &str = "the configuration is changed in the file, and read again on SIGHUP";
+const NO_RECONFIGURATION: &str = "the configuration is changed in its file only";
 const OLD: &str = "it is a word of old versions";
 
 const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     // Whom time is taken from.
-    honour(
+    later(
         "server",
         association::server,
         "a source: `server [-4|-6] HOST [option]...`; 127.127.1.u is the local clock",
+        &inactive::ASSOCIATIONS,
     ),
-    honour("pool", association::pool, "a source for each address of a name: `pool [-4|-6] NAME [option]...`"),
-    honour("peer", association::peer, "with one warning, the same as `server`"),
+    later(
+        "pool",
+        association::pool,
+        "a source for each address of a name: `pool [-4|-6] NAME [option]...`",
+        &inactive::ASSOCIATIONS,
+    ),
+    later("peer", association::peer, "with one warning, the same as `server`", &inactive::ASSOCIATIONS),
     honour(
         "refclock",
         local_clock::refclock,
@@ -49,8 +55,18 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
         "who may ask what: `restrict [-4|-6] ADDRESS|default|source [flag]...`",
     ),
     reject("unrestrict", "take the flags from the `restrict` line instead"),
-    honour("discard", options::discard, "rate limit of `limited` addresses: `discard [option number]...`"),
-    honour("limit", options::limit, "the same, in ntpsec's words: `limit [option number]...`"),
+    later(
+        "discard",
+        options::discard,
+        "rate limit of `limited` addresses: `discard [option number]...`",
+        &inactive::RATE_LIMIT,
+    ),
+    later(
+        "limit",
+        options::limit,
+        "the same, in ntpsec's words: `limit [option number]...`",
+        &inactive::RATE_LIMIT,
+    ),
     honour(
         "interface",
         interface::interface,
@@ -58,9 +74,19 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     ),
     honour("nic", interface::interface, "another name of `interface`"),
     // Keys.
-    honour("keys", files::keys, "file of symmetric keys"),
-    honour("trustedkey", files::trusted_key, "key ids in use, 1–65535: `trustedkey 1 5 (10 ... 20)`"),
-    honour("controlkey", files::control_key, "key id of control messages that change something, 1–65535"),
+    later("keys", files::keys, "file of symmetric keys", &inactive::KEYS),
+    later(
+        "trustedkey",
+        files::trusted_key,
+        "key ids in use, 1–65535: `trustedkey 1 5 (10 ... 20)`",
+        &inactive::KEYS,
+    ),
+    later(
+        "controlkey",
+        files::control_key,
+        "key id of control messages that change something, 1–65535",
+        &inactive::CONTROL,
+    ),
     accept("requestkey", "there is no mode 7"),
     accept("crypto", NO_AUTOKEY),
     accept("keysdir", NO_AUTOKEY),
@@ -72,25 +98,56 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     accept("ntpsigndsocket", "signing for Windows domains is not supported"),
     // Files.
     honour("includefile", files::include_file, "more configuration, up to 5 files deep"),
-    honour("driftfile", files::drift_file, "where the frequency error is kept, parts per million"),
-    honour("leapfile", files::leap_file, "leap second table: `leapfile PATH [checkhash|ignorehash]`"),
-    honour("logfile", files::log_file, "where the log goes"),
-    honour("pidfile", files::pid_file, "where the process id is written"),
-    honour("statsdir", statistics::statsdir, "where statistics files are written"),
-    honour("statistics", statistics::statistics, "which statistics files are written: `statistics SET...`"),
-    honour("filegen", statistics::filegen, "how statistics files are written: `filegen SET [option]...`"),
+    later(
+        "driftfile",
+        files::drift_file,
+        "where the frequency error is kept, parts per million",
+        &inactive::DISCIPLINE,
+    ),
+    later(
+        "leapfile",
+        files::leap_file,
+        "leap second table: `leapfile PATH [checkhash|ignorehash]`",
+        &inactive::LEAP_FILE,
+    ),
+    later("logfile", files::log_file, "where the log goes", &inactive::LOG_FILE),
+    later("pidfile", files::pid_file, "where the process id is written", &inactive::PID_FILE),
+    later("statsdir", statistics::statsdir, "where statistics files are written", &inactive::STATISTICS),
+    later(
+        "statistics",
+        statistics::statistics,
+        "which statistics files are written: `statistics SET...`",
+        &inactive::STATISTICS,
+    ),
+    later(
+        "filegen",
+        statistics::filegen,
+        "how statistics files are written: `filegen SET [option]...`",
+        &inactive::STATISTICS,
+    ),
     accept("logconfig", "what is logged is not selected by class"),
     // Numbers and switches.
-    honour("tinker", options::tinker, "the clock discipline: `tinker [option number]...`"),
-    honour("tos", options::tos, "selection among sources: `tos [option number]...`"),
+    later(
+        "tinker",
+        options::tinker,
+        "the clock discipline: `tinker [option number]...`",
+        &inactive::DISCIPLINE,
+    ),
+    later("tos", options::tos, "selection among sources: `tos [option number]...`", &inactive::DISCIPLINE),
     honour("enable", options::enable, "`enable SWITCH...`"),
     honour("disable", options::disable, "`disable SWITCH...`"),
-    honour("mru", options::mru, "bound of the list of recent clients: `mru [option number]...`"),
-    honour("dscp", options::dscp, "DSCP of sent packets, 0–63"),
-    honour(
+    later(
+        "mru",
+        options::mru,
+        "bound of the list of recent clients: `mru [option number]...`",
+        &inactive::MONITOR,
+    ),
+    later("dscp", options::dscp, "DSCP of sent packets, 0–63", &inactive::DSCP),
+    later(
         "leapsmearinterval",
         options::leap_smear_interval,
         "spread a leap second over so many seconds, 0–86400",
+        &inactive::LEAP_SMEAR,
     ),
     // The rest.
     accept("rlimit", "limits are those of the service manager"),
@@ -98,12 +155,12 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     accept("trap", "there are no traps"),
     accept("phone", "there is no modem driver"),
     accept("tick", "the tick is the kernel's"),
-    accept("nonvolatile", "the driftfile is written every hour"),
+    accept("nonvolatile", "when the driftfile is written cannot be chosen"),
     accept("saveconfigdir", NO_RECONFIGURATION),
     accept("unpeer", NO_RECONFIGURATION),
     accept("unconfig", NO_RECONFIGURATION),
     accept("reset", NO_RECONFIGURATION),
-    accept("extra", "every port that is listened on is given to `ntpring serve --listen`"),
+    accept("extra", "`ntpring serve --listen` takes any address and port"),
     accept("mdnstries", "nothing is registered with mDNS"),
     accept("pollskewlist", "polls are spread at random"),
     accept("device", "no reference clock has a device"),

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::Located;
-use super::inactive::{self, Feature};
 use super::lexer::Token;
 use super::line::{Line, show};
 use super::load::Draft;
@@ -34,18 +33,11 @@ impl TrustedKeys {
     }
 }
 
-/// Takes the one path of a line, and says that it is not active.
-fn path(line: &mut Line<'_, '_>, feature: &Feature) -> Option<Located<PathBuf>> {
-    let keyword = line.keyword();
-    line.inactive(feature, keyword);
-    line.path(keyword.text)
-}
-
-/// `driftfile PATH`; ntpsec's numbers after it say how often it is written.
+/// `driftfile PATH`; ntpsec has numbers after it that say how often it is written.
 pub(super) fn drift_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    let path = path(line, &inactive::DISCIPLINE);
+    let path = line.path("driftfile");
     if let Some(token) = line.peek().filter(|token| token.text.parse::<f64>().is_ok()) {
-        let text = "numbers after the file name have no effect: the file is written every hour".to_owned();
+        let text = "numbers after the file name have no effect".to_owned();
         line.warn(("driftfile", "numbers"), token.column, text, None);
         line.skip_rest();
     }
@@ -56,7 +48,7 @@ pub(super) fn drift_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `leapfile PATH [checkhash|ignorehash]`
 pub(super) fn leap_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    let path = path(line, &inactive::LEAP_FILE);
+    let path = line.path("leapfile");
     let check_hash = line.next_of(&["checkhash", "ignorehash"]).is_none_or(|token| token.text == "checkhash");
     if line.is_good() {
         draft.config.leap_file = path.map(|path| LeapFile { path, check_hash });
@@ -65,7 +57,7 @@ pub(super) fn leap_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `logfile PATH`
 pub(super) fn log_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    let path = path(line, &inactive::LOG_FILE);
+    let path = line.path("logfile");
     if line.is_good() {
         draft.config.log_file = path;
     }
@@ -73,7 +65,7 @@ pub(super) fn log_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `pidfile PATH`
 pub(super) fn pid_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    let path = path(line, &inactive::PID_FILE);
+    let path = line.path("pidfile");
     if line.is_good() {
         draft.config.pid_file = path;
     }
@@ -81,7 +73,7 @@ pub(super) fn pid_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `keys PATH`
 pub(super) fn keys(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    let path = path(line, &inactive::KEYS);
+    let path = line.path("keys");
     if line.is_good() {
         draft.config.keys_file = path;
     }
@@ -89,7 +81,6 @@ pub(super) fn keys(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `controlkey ID`
 pub(super) fn control_key(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    line.inactive(&inactive::CONTROL, line.keyword());
     let key = line.number("controlkey", &(1..=u16::MAX));
     if line.is_good() {
         draft.config.control_key = key;
@@ -111,7 +102,6 @@ pub(super) fn include_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `trustedkey ID|(FIRST ... LAST) ...`, with or without the parentheses, and with or without blanks around the dots.
 pub(super) fn trusted_key(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    line.inactive(&inactive::KEYS, line.keyword());
     let mut words = Vec::new();
     while let Some(token) = line.next() {
         split(token, &mut words);

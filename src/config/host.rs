@@ -92,8 +92,7 @@ impl Prefix {
 
     /// Whether `address` begins with these bits.
     pub fn contains(&self, address: IpAddr) -> bool {
-        Self::new(address, self.length).is_some_and(|prefix| prefix.address == self.address)
-            && address.is_ipv4() == self.address.is_ipv4()
+        Self::new(address, self.length) == Some(*self)
     }
 }
 

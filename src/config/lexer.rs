@@ -13,6 +13,8 @@ pub(super) struct Token<'t> {
     pub(super) column: u32,
     /// A quoted string is a value, never a keyword.
     pub(super) quoted: bool,
+    /// The closing quote is missing.
+    pub(super) open: bool,
 }
 
 /// What is wrong with a line before any word of it is understood.
@@ -61,15 +63,15 @@ pub(super) fn tokens(line: &str) -> Result<Vec<Token<'_>>, LineFault> {
             Some('"') => {
                 rest.take_while(|character| character == '"', 1);
                 let text = rest.take_while(|character| character != '"', usize::MAX);
-                rest.take_while(|character| character == '"', 1);
+                let end = rest.take_while(|character| character == '"', 1);
                 check(text, column + 1)?;
-                tokens.push(Token { text, column, quoted: true });
+                tokens.push(Token { text, column, quoted: true, open: end.is_empty() });
             }
             Some(_) => {
                 let text =
                     rest.skip_while(|character| !is_blank(character) && !matches!(character, '#' | '"'));
                 check(text, column)?;
-                tokens.push(Token { text, column, quoted: false });
+                tokens.push(Token { text, column, quoted: false, open: false });
             }
         }
     }

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use super::Located;
 use super::error::{Finding, Findings, Hint, Kind, Position};
-use super::inactive::Feature;
 use super::lexer::Token;
 use super::vocabulary::{Policy, Vocabulary};
+
+/// The kind of warnings about what is not active yet.
+const INACTIVE: &str = "inactive";
 
 /// Where a line stands.
 #[derive(Clone, Debug)]
@@ -47,6 +49,14 @@ impl<'t, 'f> Line<'t, 'f> {
     pub(super) fn new(tokens: &'t [Token<'t>], place: &'t Place, findings: &'f mut Findings) -> Option<Self> {
         let (keyword, tokens) = tokens.split_first()?;
         Some(Self { keyword, tokens, next: 0, place, findings, warnings: Vec::new(), failed: false })
+    }
+
+    /// Warns of a quote that is not closed, which can only be the last word's.
+    pub(super) fn check_quotes(&mut self) {
+        if let Some(token) = self.tokens.last().filter(|token| token.open) {
+            let text = "the quote is not closed: it is taken to end with the line".to_owned();
+            self.warn(("quote", "open"), token.column, text, None);
+        }
     }
 
     /// The first word.
@@ -139,7 +149,14 @@ impl<'t, 'f> Line<'t, 'f> {
             return None;
         };
         match &word.policy {
-            Policy::Honour(value) => return Some(value),
+            Policy::Honour(value) => {
+                if let Some(feature) = word.inactive {
+                    let text =
+                        format!("\"{}\" is understood but not active yet: {}", word.name, feature.meanwhile);
+                    self.warn((INACTIVE, feature.name), token.column, text, None);
+                }
+                return Some(value);
+            }
             Policy::Accept { values } => {
                 for _ in 0..*values {
                     self.value(word.name, "a value");
@@ -150,31 +167,30 @@ impl<'t, 'f> Line<'t, 'f> {
             Policy::Reject => {
                 let text = format!("{} \"{}\": {}", vocabulary.what, word.name, word.meaning);
                 self.error(token.column, text, None);
-                self.skip_numbers();
+                self.skip_values();
             }
         }
         None
     }
 
-    /// Reports a word that is not in the vocabulary, and skips the numbers that may belong to it.
+    /// Reports a word that is not in the vocabulary, and skips the values that may belong to it.
     fn unknown<T>(&mut self, token: &Token<'_>, vocabulary: &'static Vocabulary<T>) {
         // Looking for a similar word takes a while, and nobody would read the result.
         let similar = if self.findings.is_full() { None } else { vocabulary.suggest(token.text) };
         let text = format!("unknown {} {}", vocabulary.what, show(token.text));
         self.error(token.column, text, similar.map(Hint::DidYouMean));
-        self.skip_numbers();
+        self.skip_values();
     }
 
-    fn skip_numbers(&mut self) {
-        while self.peek().is_some_and(|token| token.text.parse::<f64>().is_ok()) {
+    fn skip_values(&mut self) {
+        while self.peek().is_some_and(|token| is_value(token)) {
             self.next += 1;
         }
     }
 
-    /// Warns once that what the word asks for is not active yet.
-    pub(super) fn inactive(&mut self, feature: &Feature, token: &Token<'_>) {
-        let text = format!("{} is understood but not active yet: {}", show(token.text), feature.meanwhile);
-        self.warn(("feature", feature.name), token.column, text, None);
+    /// Takes back that something on the line is not active yet.
+    pub(super) fn active(&mut self) {
+        self.warnings.retain(|((what, _), _)| *what != INACTIVE);
     }
 
     /// Adds an error: the line is dropped.
@@ -205,6 +221,11 @@ impl<'t, 'f> Line<'t, 'f> {
         }
         !self.failed
     }
+}
+
+/// Whether a word is rather a number or an address than an option.
+fn is_value(token: &Token<'_>) -> bool {
+    token.text.parse::<f64>().is_ok() || token.text.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// The column after a word.

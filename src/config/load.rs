@@ -94,6 +94,7 @@ impl Loader<'_> {
             Ok(text) => match lexer::tokens(&text) {
                 Ok(tokens) => {
                     if let Some(mut line) = Line::new(&tokens, place, &mut self.findings) {
+                        line.check_quotes();
                         directive::obey(&mut self.draft, &mut line);
                     }
                     return;
@@ -170,7 +171,7 @@ fn judge_restrictions(lines: &[Restrict], kod: &[(usize, Position)], findings: &
             let (flags, first) =
                 entries.entry((target, line.ntpport)).or_insert((line.flags, &line.position));
             let kept = flags.without(line.flags);
-            if kept != RestrictFlags::NONE {
+            if kept != RestrictFlags::NONE && !line.flags.contains(RestrictFlags::IGNORE) {
                 let text = format!(
                     "the same addresses as in {}:{}: flags add up, and none of \"{kept}\" is taken back",
                     first.file.display(),

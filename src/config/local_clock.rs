@@ -8,7 +8,7 @@ use super::inactive;
 use super::lexer::Token;
 use super::line::{Line, show};
 use super::load::Draft;
-use super::vocabulary::{Vocabulary, Word, accept, honour};
+use super::vocabulary::{Vocabulary, Word, accept, honour, later};
 
 /// The local clock, driver 1: this machine's own clock, served as it is (ntpd's "undisciplined local clock").
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,8 +93,12 @@ const STRATUM: Word<ClockOption> = honour(
 );
 const REFID: Word<ClockOption> =
     honour("refid", ClockOption::RefId, "1–4 ASCII characters (default LOCL); clients see it at stratum 1");
-const TIME1: Word<ClockOption> =
-    honour("time1", ClockOption::Time1, "seconds added to the clock's time, −3600 to 3600 (default 0)");
+const TIME1: Word<ClockOption> = later(
+    "time1",
+    ClockOption::Time1,
+    "seconds added to the clock's time, −3600 to 3600 (default 0)",
+    &inactive::TIME1,
+);
 
 const FUDGE_WORDS: &[Word<ClockOption>] = &[
     STRATUM,
@@ -191,7 +195,7 @@ pub(super) fn clock_address(address: IpAddr) -> Option<(u8, u8)> {
 pub(super) fn refuse_driver(kind: u8, token: &Token<'_>, line: &mut Line<'_, '_>) {
     let text = match DRIVERS.iter().find(|&&(driver, ..)| driver == kind) {
         Some((_, name, what)) => format!("{} is driver {kind}, {name} ({what})", show(token.text)),
-        None => format!("{} is driver {kind}, which ntpd never had", show(token.text)),
+        None => format!("{} is driver {kind}, which is unknown here", show(token.text)),
     };
     no_driver(text, token, line);
 }
@@ -219,8 +223,8 @@ pub(super) fn refclock(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let Some(token) = line.value("refclock", "a driver") else { return };
     if token.text != "local" {
         let driver = DRIVERS.iter().find(|&&(_, name, _)| name == token.text);
-        let what = driver.map_or("unknown to ntpd, too", |&(_, _, what)| what);
-        return no_driver(format!("reference clock {} ({what})", show(token.text)), token, line);
+        let what = driver.map_or("which is unknown here", |&(_, _, what)| what);
+        return no_driver(format!("reference clock {}, {what}", show(token.text)), token, line);
     }
     let settings = settings(line, &REFCLOCK, token);
     let mut clock = LocalClock::new(settings.unit.unwrap_or_default());
@@ -259,7 +263,6 @@ fn settings(
             ClockOption::RefId => settings.refid = refid(line),
             ClockOption::Time1 => {
                 settings.time1_seconds = line.number(token.text, &(-3600.0..=3600.0));
-                line.inactive(&inactive::DISCIPLINE, token);
             }
         }
     }

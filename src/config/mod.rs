@@ -24,6 +24,8 @@
 
 mod association;
 mod directive;
+#[cfg(test)]
+mod document;
 mod error;
 mod files;
 mod host;
@@ -36,6 +38,8 @@ mod local_clock;
 mod options;
 mod restrict;
 mod statistics;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 
 use std::io;

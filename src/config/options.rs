@@ -3,7 +3,7 @@
 use super::inactive;
 use super::line::Line;
 use super::load::Draft;
-use super::vocabulary::{Vocabulary, Word, accept, honour};
+use super::vocabulary::{Vocabulary, Word, accept, honour, later};
 
 /// `tinker`: the clock discipline (RFC 5905 §11.3).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,9 +163,9 @@ const TINKER_WORDS: &[Word<Setter<Tinker>>] = &[
         |tinker, line, word| set(&mut tinker.max_slew_ppm, line.number(word, &(1.0..=83_333.0))),
         "fastest slew, parts per million (default 83333); ntpring's own",
     ),
-    accept("allan", 1, "the discipline chooses its Allan intercept itself"),
+    accept("allan", 1, "there is no such knob"),
     accept("dispersion", 1, "the dispersion rate is 15 ppm, as in RFC 5905"),
-    accept("freq", 1, "the frequency comes from the driftfile"),
+    accept("freq", 1, "use the driftfile"),
     accept("huffpuff", 1, "there is no huff-n'-puff filter"),
     accept("stepback", 1, "`step` is for both directions"),
     accept("stepfwd", 1, "`step` is for both directions"),
@@ -177,7 +177,6 @@ pub(super) fn tinker(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut tinker = draft.config.tinker;
     while let Some((set, token)) = line.option(&TINKER) {
         set(&mut tinker, line, token.text);
-        line.inactive(&inactive::DISCIPLINE, line.keyword());
     }
     if line.is_good() {
         draft.config.tinker = tinker;
@@ -237,7 +236,6 @@ pub(super) fn tos(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut tos = draft.config.tos;
     while let Some((set, token)) = line.option(&TOS) {
         set(&mut tos, line, token.text);
-        line.inactive(&inactive::DISCIPLINE, line.keyword());
     }
     if line.is_good() {
         draft.config.tos = tos;
@@ -255,17 +253,23 @@ pub(super) enum Switch {
 pub(super) static SWITCHES: Vocabulary<Switch> = Vocabulary { what: "switch", words: SWITCH_WORDS };
 
 const SWITCH_WORDS: &[Word<Switch>] = &[
-    honour("ntp", Switch::Ntp, "the clock is adjusted; `disable ntp` serves time all the same (default on)"),
-    honour(
+    later(
+        "ntp",
+        Switch::Ntp,
+        "the clock is adjusted; `disable ntp` serves time all the same (default on)",
+        &inactive::DISCIPLINE,
+    ),
+    later(
         "monitor",
         Switch::Monitor,
         "recent clients are recorded; stays on while `limited` is used (default on)",
+        &inactive::MONITOR,
     ),
     honour("auth", Switch::Auth, "unconfigured sources must be authenticated (default on)"),
-    honour("stats", Switch::Stats, "statistics files are written (default on)"),
+    later("stats", Switch::Stats, "statistics files are written (default on)", &inactive::STATISTICS),
     accept("bclient", 0, "there is no broadcast client"),
     accept("calibrate", 0, "no reference clock needs it"),
-    accept("kernel", 0, "the discipline is ours in any case"),
+    accept("kernel", 0, "the discipline is not the kernel's"),
     accept("mode7", 0, "there is no mode 7"),
     accept("pps", 0, "there is no PPS clock"),
     accept("peer_clear_digest_early", 0, "there is no Autokey"),
@@ -293,13 +297,14 @@ fn switch(draft: &mut Draft, line: &mut Line<'_, '_>, on: bool) {
             Switch::Monitor => {
                 switches.monitor = on;
                 monitor = Some(line.position(token));
-                if on {
-                    line.inactive(&inactive::MONITOR, token);
-                }
             }
             Switch::Auth => switches.auth = on,
             Switch::Stats => switches.stats = on,
         }
+    }
+    if !on {
+        // What is not active yet is off already.
+        line.active();
     }
     if line.is_good() {
         draft.config.switches = switches;
@@ -333,7 +338,6 @@ pub(super) fn discard(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut discard = draft.config.discard.unwrap_or_default();
     while let Some((set, token)) = line.option(&DISCARD) {
         set(&mut discard, line, token.text);
-        line.inactive(&inactive::RATE_LIMIT, line.keyword());
     }
     if line.is_good() {
         draft.config.discard = Some(discard);
@@ -365,7 +369,6 @@ pub(super) fn limit(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut limit = draft.config.limit.unwrap_or_default();
     while let Some((set, token)) = line.option(&LIMIT) {
         set(&mut limit, line, token.text);
-        line.inactive(&inactive::RATE_LIMIT, line.keyword());
     }
     if line.is_good() {
         draft.config.limit = Some(limit);
@@ -395,7 +398,6 @@ pub(super) fn mru(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut mru = draft.config.mru;
     while let Some((bound, token)) = line.option(&MRU) {
         set(&mut mru, line.number(token.text, &(1..=u32::MAX)).map(bound));
-        line.inactive(&inactive::MONITOR, line.keyword());
     }
     if line.is_good() {
         draft.config.mru = mru;
@@ -404,7 +406,6 @@ pub(super) fn mru(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `dscp NUMBER`
 pub(super) fn dscp(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    line.inactive(&inactive::DSCP, line.keyword());
     let dscp = line.number("dscp", &(0..=63));
     if line.is_good() {
         draft.config.dscp = dscp;
@@ -413,7 +414,6 @@ pub(super) fn dscp(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `leapsmearinterval SECONDS`
 pub(super) fn leap_smear_interval(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    line.inactive(&inactive::LEAP_SMEAR, line.keyword());
     let interval = line.number("leapsmearinterval", &(0..=86_400));
     if line.is_good() {
         draft.config.leap_smear_seconds = interval;

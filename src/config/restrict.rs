@@ -11,7 +11,7 @@ use super::inactive;
 use super::lexer::Token;
 use super::line::{Line, show};
 use super::load::Draft;
-use super::vocabulary::{Policy, Vocabulary, Word, accept, honour};
+use super::vocabulary::{Policy, Vocabulary, Word, accept, honour, later};
 
 /// What a `restrict` line takes away. No flags: everything is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -133,7 +133,12 @@ const FLAG_WORDS: &[Word<RestrictOption>] = &[
     flag("noquery", RestrictFlags::NOQUERY, "no answer to control messages (ntpq); time is served"),
     flag("nomodify", RestrictFlags::NOMODIFY, "no control messages that change anything"),
     flag("kod", RestrictFlags::KOD, "a kiss-o'-death packet for who exceeds the rate limit; needs `limited`"),
-    flag("limited", RestrictFlags::LIMITED, "requests are rate limited"),
+    later(
+        "limited",
+        RestrictOption::Flag(RestrictFlags::LIMITED),
+        "requests are rate limited",
+        &inactive::RATE_LIMIT,
+    ),
     flag("notrust", RestrictFlags::NOTRUST, "no time for requests without authentication"),
     flag("nomrulist", RestrictFlags::NOMRULIST, "no list of recent clients"),
     flag("version", RestrictFlags::VERSION, "no time for requests of another NTP version"),
@@ -173,9 +178,6 @@ pub(super) fn restrict(draft: &mut Draft, line: &mut Line<'_, '_>) {
                 restrict.flags = restrict.flags | *flag;
                 if *flag == RestrictFlags::KOD {
                     kod = Some(line.position(word));
-                }
-                if *flag == RestrictFlags::LIMITED {
-                    line.inactive(&inactive::RATE_LIMIT, word);
                 }
             }
             RestrictOption::NtpPort => restrict.ntpport = true,
@@ -230,11 +232,8 @@ fn target<'t>(
             return Ok(RestrictTarget::Name { name, family });
         }
         (Host::Name(name), ..) => {
-            let hint = "write its address, without an interface";
-            return Err((
-                token,
-                (format!("{} needs an address with a mask", show(&name)), Some(hint.into())),
-            ));
+            let text = format!("{} is a name: a mask or an interface (\"%\") needs an address", show(&name));
+            return Err((token, (text, None)));
         }
     };
     let length = length(address, token, bits, mask)?;
@@ -277,9 +276,8 @@ fn length<'t>(
         return Err((mask, (format!("{} is no mask for {address}", show(mask.text)), None)));
     }
     mask_length(value).ok_or_else(|| {
-        let hint =
-            "the one bits must come first: which of two such entries is more specific would be unclear";
-        (mask, (format!("the mask {} has holes", show(mask.text)), Some(hint.into())))
+        let hint = "its one bits must come first, or it would be unclear which entry is more specific";
+        (mask, (format!("the mask {} is not contiguous", show(mask.text)), Some(hint.into())))
     })
 }
 

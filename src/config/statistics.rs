@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::Located;
-use super::inactive;
 use super::line::Line;
 use super::load::Draft;
 use super::vocabulary::{Vocabulary, Word, accept, honour};
@@ -116,7 +115,6 @@ const PERIOD_WORDS: &[Word<FilegenPeriod>] = &[
 
 /// `statsdir PATH`
 pub(super) fn statsdir(draft: &mut Draft, line: &mut Line<'_, '_>) {
-    line.inactive(&inactive::STATISTICS, line.keyword());
     let path = line.path("statsdir");
     if line.is_good() {
         draft.config.statistics.directory = path;
@@ -128,7 +126,6 @@ pub(super) fn statistics(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut statistics = draft.config.statistics.clone();
     while let Some((select, _)) = line.option(&SETS) {
         select(&mut statistics).enabled = true;
-        line.inactive(&inactive::STATISTICS, line.keyword());
     }
     if line.is_good() {
         draft.config.statistics = statistics;
@@ -144,7 +141,6 @@ pub(super) fn filegen(draft: &mut Draft, line: &mut Line<'_, '_>) {
         line.is_good();
         return;
     };
-    line.inactive(&inactive::STATISTICS, line.keyword());
     let mut statistics = draft.config.statistics.clone();
     let files = select(&mut statistics);
     files.enabled = true;

@@ -1,5 +1,7 @@
 //! The words that ntp.conf knows, and what becomes of each.
 
+use super::inactive::Feature;
+
 /// What becomes of a word.
 #[derive(Debug)]
 pub(super) enum Policy<T: 'static> {
@@ -16,6 +18,8 @@ pub(super) enum Policy<T: 'static> {
 pub(super) struct Word<T: 'static> {
     pub(super) name: &'static str,
     pub(super) policy: Policy<T>,
+    /// What it asks for, if that is not active yet.
+    pub(super) inactive: Option<&'static Feature>,
     pub(super) meaning: &'static str,
 }
 
@@ -28,15 +32,25 @@ pub(super) struct Vocabulary<T: 'static> {
 }
 
 pub(super) const fn honour<T>(name: &'static str, value: T, meaning: &'static str) -> Word<T> {
-    Word { name, policy: Policy::Honour(value), meaning }
+    Word { name, policy: Policy::Honour(value), inactive: None, meaning }
+}
+
+/// Honoured, once `feature` is active.
+pub(super) const fn later<T>(
+    name: &'static str,
+    value: T,
+    meaning: &'static str,
+    feature: &'static Feature,
+) -> Word<T> {
+    Word { name, policy: Policy::Honour(value), inactive: Some(feature), meaning }
 }
 
 pub(super) const fn accept<T>(name: &'static str, values: usize, why: &'static str) -> Word<T> {
-    Word { name, policy: Policy::Accept { values }, meaning: why }
+    Word { name, policy: Policy::Accept { values }, inactive: None, meaning: why }
 }
 
 pub(super) const fn reject<T>(name: &'static str, why: &'static str) -> Word<T> {
-    Word { name, policy: Policy::Reject, meaning: why }
+    Word { name, policy: Policy::Reject, inactive: None, meaning: why }
 }
 
 impl<T> Vocabulary<T> {
@@ -56,6 +70,9 @@ impl<T> Vocabulary<T> {
         let distance = |name: &str| strsim::damerau_levenshtein(&unknown, name);
         let near = |&(distance, name): &(usize, &str)| distance <= (name.len() / 3).max(1);
         let names = self.words.iter().map(|word| word.name);
-        names.map(|name| (distance(name), name)).filter(near).min().map(|(_, name)| name)
+        let nearest =
+            names.clone().map(|name| (distance(name), name)).filter(near).min().map(|(_, name)| name);
+        // As in "netmask".
+        nearest.or_else(|| names.filter(|name| name.len() > 3).find(|name| unknown.contains(name)))
     }
 }
