@@ -1,5 +1,5 @@
-//! One batch over loopback per backend: N requests wait in the socket, one or more waits and drains answer them all. Sending the
-//! requests and collecting the replies is not timed.
+//! One batch over loopback per backend: N requests wait in the socket, one or more waits and drains answer
+//! them all. Sending the requests and collecting the replies is not timed.
 
 #![forbid(unsafe_code)]
 

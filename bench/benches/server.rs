@@ -22,7 +22,8 @@ use ntpring::wire::{HEADER_LEN, NtpTimestamp};
 criterion_group!(benches, respond, access, snapshot);
 criterion_main!(benches);
 
-/// Requests are restored from a copy before each call, because a reply overwrites its request: the same few octets every time.
+/// Requests are restored from a copy before each call, because a reply overwrites its request: the same few
+/// octets every time.
 fn respond(c: &mut Criterion) {
     let mut group = c.benchmark_group("respond");
     let open = AccessList::default;
@@ -86,7 +87,8 @@ struct Stopped;
 
 impl Clock for Stopped {
     fn now(&self) -> NtpTimestamp {
-        // Later than every receive stamp of this run, or the responder would take it for a clock that was set back.
+        // Later than every receive stamp of this run, or the responder would take it for a clock that was set
+        // back.
         NtpTimestamp::from_unix(NtpTimestamp::PIVOT + (1 << 30), 0)
     }
 }
@@ -97,8 +99,8 @@ fn denying(flags: AccessFlags) -> AccessList {
     AccessList::new(entry.as_slice()).unwrap_or_default()
 }
 
-/// Cold addresses: every lookup is for another random client, of 2^20. Cold lists: and in another copy of the list, of so many
-/// that no cache but the last holds them, as after the kernel's work on a few packets.
+/// Cold addresses: every lookup is for another random client, of 2^20. Cold lists: and in another copy of the
+/// list, of so many that no cache but the last holds them, as after the kernel's work on a few packets.
 fn access(c: &mut Criterion) {
     const ENTRIES_IN_ALL_COPIES: usize = 640_000;
     for (name, cold_lists) in [("access, cold addresses", false), ("access, cold addresses and lists", true)]
@@ -135,7 +137,8 @@ fn snapshot(c: &mut Criterion) {
     group.finish();
 }
 
-/// The time of so many loads, each the first one of its reader since a new value was published. Publishing is not timed.
+/// The time of so many loads, each the first one of its reader since a new value was published. Publishing is
+/// not timed.
 fn load_changed(
     publisher: &mut Publisher<ServingState>,
     readers: &mut [Published<ServingState>],

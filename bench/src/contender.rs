@@ -1,4 +1,5 @@
-//! What is compared: servers and echoes, each on a pinned thread of this process with a socket of its own on loopback.
+//! What is compared: servers and echoes, each on a pinned thread of this process with a socket of its own on
+//! loopback.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -60,7 +61,8 @@ pub struct Running {
 type Ready = Sender<io::Result<ThreadCpuClock>>;
 
 impl Running {
-    /// Starts `contender` on a thread pinned to `core`, on any port of `address`; returns when its receive is armed.
+    /// Starts `contender` on a thread pinned to `core`, on any port of `address`; returns when its receive is
+    /// armed.
     ///
     /// # Errors
     /// The socket, the core or the backend cannot be had.

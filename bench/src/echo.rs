@@ -1,5 +1,5 @@
-//! The control beside every figure of the server: it sends each datagram back as it came, on the same datapath and the same
-//! sockets. What the server costs more than this is its own; the rest is the kernel's.
+//! The control beside every figure of the server: it sends each datagram back as it came, on the same
+//! datapath and the same sockets. What the server costs more than this is its own; the rest is the kernel's.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,5 +1,5 @@
-//! Load, open loop: requests leave when the schedule says so, whatever has become of earlier ones. Every reply is checked, and
-//! counts only if it answers a request of this generator that nothing has answered yet.
+//! Load, open loop: requests leave when the schedule says so, whatever has become of earlier ones. Every
+//! reply is checked, and counts only if it answers a request of this generator that nothing has answered yet.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +27,8 @@ const QUIET: Duration = Duration::from_millis(100);
 pub enum Load {
     /// As many as this thread can send beside taking the replies in.
     Overload,
-    /// So many per second on average, at random moments independent of each other (Poisson), one per system call.
+    /// So many per second on average, at random moments independent of each other (Poisson), one per system
+    /// call.
     Rate(f64),
 }
 
@@ -48,7 +49,8 @@ pub struct Outcome {
     pub dropped_here: u64,
 }
 
-/// The four times of one exchange: the client's sending, the server's receiving and sending, the client's receiving.
+/// The four times of one exchange: the client's sending, the server's receiving and sending, the client's
+/// receiving.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     /// CLOCK_REALTIME, read just before the system call that sends one request.
@@ -210,15 +212,16 @@ fn cookie_of_echo(packet: &Packet<&[u8; HEADER_LEN]>) -> Option<u64> {
     right.then(|| packet.transmit().to_bits())
 }
 
-/// The requests that wait for a reply, by their cookies: the low bits are a place in the table, the others are random. A request
-/// that nothing has answered when its place comes round again is given up.
+/// The requests that wait for a reply, by their cookies: the low bits are a place in the table, the others
+/// are random. A request that nothing has answered when its place comes round again is given up.
 struct InFlight {
     places: Box<[Option<(u64, NtpTimestamp)>]>,
     next: u64,
 }
 
 impl InFlight {
-    /// More than a second's requests: what a server has in its queue when it is held up so long, it still answers.
+    /// More than a second's requests: what a server has in its queue when it is held up so long, it still
+    /// answers.
     const PLACES: u64 = 1 << 20;
 
     fn new() -> Self {

@@ -1,5 +1,5 @@
-//! What the benches share: requests and access lists to feed the hot functions with, servers and their echo controls on pinned
-//! threads, a generator that checks every reply, and the statistics of pairs.
+//! What the benches share: requests and access lists to feed the hot functions with, servers and their echo
+//! controls on pinned threads, a generator that checks every reply, and the statistics of pairs.
 
 #![forbid(unsafe_code)]
 

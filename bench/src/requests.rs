@@ -6,7 +6,8 @@ use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet, Preci
 /// A type of extension field that no server knows, so it is walked over and ignored.
 const UNKNOWN_FIELD: u16 = 0x7FFF;
 
-/// What most clients send: 48 octets, everything zero but version, mode and the transmit stamp, which is a cookie.
+/// What most clients send: 48 octets, everything zero but version, mode and the transmit stamp, which is a
+/// cookie.
 pub fn time(version: u8, cookie: u64) -> [u8; HEADER_LEN] {
     let mut request = [0; HEADER_LEN];
     if let Ok(mut packet) = Packet::new_checked(&mut request) {

@@ -36,8 +36,8 @@ pub struct Slice {
 }
 
 impl Setting {
-    /// The contender goes to the first core that this process may use. The calling thread, which will generate load, is pinned to
-    /// the second.
+    /// The contender goes to the first core that this process may use. The calling thread, which will
+    /// generate load, is pinned to the second.
     ///
     /// # Errors
     /// There are no two cores, or the kernel refuses to pin.
@@ -51,8 +51,8 @@ impl Setting {
         Ok(Self { address, server_core, duration })
     }
 
-    /// Starts `contender`, warms it up under the same load, measures, and ends it. Between loads nothing is on its way, so CPU
-    /// time and counters belong to the measured requests alone.
+    /// Starts `contender`, warms it up under the same load, measures, and ends it. Between loads nothing is
+    /// on its way, so CPU time and counters belong to the measured requests alone.
     ///
     /// # Errors
     /// The contender cannot start, or a reply was wrong, or it counted other answers than arrived.

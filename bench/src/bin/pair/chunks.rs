@@ -29,12 +29,14 @@ struct Cell {
     slices: Vec<Slice>,
 }
 
-/// Measures every chunk size at `rate`, at 75 % of saturation and as fast as the generator goes, and prints a table per backend.
+/// Measures every chunk size at `rate`, at 75 % of saturation and as fast as the generator goes, and prints a
+/// table per backend.
 pub(super) fn run(setting: &Setting, rounds: u32, rate: f64) -> io::Result<()> {
     println!(
-        "|θ|, θ = ((T2 − T1) + (T3 − T4)) / 2, true value 0: one clock on one machine. T1 is CLOCK_REALTIME read just before the \
-         system call that sends this one request, T2 and T3 are the reply's, T4 is the kernel's receive stamp of the reply. \
-         Poisson arrivals; {rounds} slices per cell, chunk sizes interleaved.\n"
+        "|θ|, θ = ((T2 − T1) + (T3 − T4)) / 2, true value 0: one clock on one machine. T1 is CLOCK_REALTIME \
+         read just before the system call that sends this one request, T2 and T3 are the reply's, T4 is the \
+         kernel's receive stamp of the reply. Poisson arrivals; {rounds} slices per cell, chunk sizes \
+         interleaved.\n"
     );
     let saturated = saturation(setting, Backend::IoUring)?.min(saturation(setting, Backend::Mmsg)?);
     let loads = [rate, HIGH * saturated, ABOVE];
@@ -85,7 +87,8 @@ impl Cell {
 fn print_table(loads: &[f64; 3], rows: &[[Cell; 3]]) {
     let [moderate, high, _] = loads;
     println!(
-        "| SEND_CHUNK | {moderate:.0}/s: p50 µs | p99 µs | CPU ns | {high:.0}/s: p50 µs | p99 µs | CPU ns \
+        "| SEND_CHUNK | {moderate:.0}/s: p50 µs | p99 µs | CPU ns \
+         | {high:.0}/s: p50 µs | p99 µs | CPU ns \
          | as fast as one by one goes: p50 µs | p99 µs | CPU ns | answers/s |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");

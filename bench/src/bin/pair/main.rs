@@ -1,5 +1,5 @@
-//! Servers beside their controls, in pairs of neighbouring slices: what both have in common, the machine's mood included, cancels
-//! out of the ratio. bench/README.md says how to read it.
+//! Servers beside their controls, in pairs of neighbouring slices: what both have in common, the machine's
+//! mood included, cancels out of the ratio. bench/README.md says how to read it.
 
 #![forbid(unsafe_code)]
 

@@ -8,7 +8,8 @@ use bench::slice::{Setting, Slice};
 use bench::statistics::Quartiles;
 use ntpring::datapath::Backend::{IoUring, Mmsg};
 
-/// What is compared with what. The last pair is a contender and itself: how far its ratio is from 1 is the noise in all others.
+/// What is compared with what. The last pair is a contender and itself: how far its ratio is from 1 is the
+/// noise in all others.
 const COMPARISONS: [[Contender; 2]; 4] = [
     [Contender::Server(IoUring), Contender::Server(Mmsg)],
     [Contender::Server(IoUring), Contender::Echo(IoUring)],
@@ -25,7 +26,8 @@ pub(super) fn run(setting: &Setting, rounds: u32, rate: f64) -> io::Result<()> {
         "{rounds} interleaved pairs each, order alternating; median [quartiles] of the pairs' ratios.\n"
     );
     println!(
-        "| load | pair | CPU ratio | rate ratio | CPU ns/answer | answers/s | offered/s | core used | kernel entries/answer |"
+        "| load | pair | CPU ratio | rate ratio | CPU ns/answer | answers/s | offered/s | core used \
+         | kernel entries/answer |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut idle = 0;
@@ -41,8 +43,8 @@ pub(super) fn run(setting: &Setting, rounds: u32, rate: f64) -> io::Result<()> {
     }
     if idle > 0 {
         println!(
-            "\n{idle} slices at overload used less than {BUSY} of the server's core: other work ran there, or the generator was \
-             the limit. Their rates are not the servers'; CPU time per answer still is."
+            "\n{idle} slices at overload used less than {BUSY} of the server's core: other work ran there, or \
+             the generator was the limit. Their rates are not the servers'; CPU time per answer still is."
         );
     }
     Ok(())
