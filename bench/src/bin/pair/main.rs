@@ -25,10 +25,10 @@ struct Options {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Seconds per slice
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = between(0.1, 3600.0))]
     seconds: f64,
     /// The moderate load, in requests per second
-    #[arg(long, default_value_t = 100_000.0)]
+    #[arg(long, default_value_t = 100_000.0, value_parser = between(1e3, 1e7))]
     rate: f64,
     /// Over ::1 instead of 127.0.0.1
     #[arg(long)]
@@ -49,11 +49,15 @@ impl Options {
     }
 
     fn seconds(&self) -> Duration {
-        if self.quick {
-            Duration::from_millis(150)
-        } else {
-            Duration::from_secs_f64(self.seconds.clamp(0.1, 3600.0))
-        }
+        if self.quick { Duration::from_millis(150) } else { Duration::from_secs_f64(self.seconds) }
+    }
+}
+
+/// Parses a number that lies between two bounds.
+fn between(least: f64, most: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("not a number from {least} to {most}"))
     }
 }
 
