@@ -89,12 +89,15 @@ fn print_table(loads: &[f64; 3], rows: &[[Cell; 3]]) {
     println!(
         "| SEND_CHUNK | {moderate:.0}/s: p50 µs | p99 µs | CPU ns \
          | {high:.0}/s: p50 µs | p99 µs | CPU ns \
-         | as fast as one by one goes: p50 µs | p99 µs | CPU ns | answers/s |"
+         | as fast as one by one goes: p50 µs | p99 µs | CPU ns | answers/s | kernel entries/answer |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (chunk, row) in chunk_sizes().into_iter().zip(rows) {
         let cells: Vec<_> = row.iter().map(Cell::to_string).collect();
-        println!("| {chunk} | {} | {:.0} |", cells.join(" | "), row[2].median(|slice| slice.answered));
+        let [.., fastest] = row;
+        let answered = fastest.median(|slice| slice.answered);
+        let entries = fastest.median(|slice| slice.kernel_entries);
+        println!("| {chunk} | {} | {answered:.0} | {entries:.3} |", cells.join(" | "));
     }
     println!();
 }
