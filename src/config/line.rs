@@ -230,7 +230,7 @@ fn is_value(token: &Token<'_>) -> bool {
 
 /// The column after a word.
 fn end_column(token: &Token<'_>) -> u32 {
-    let quotes = if token.quoted { 2 } else { 0 };
+    let quotes = u32::from(token.quoted) + u32::from(token.quoted && !token.open);
     // A line has at most `limits::CONFIG_LINE` characters.
     token.column + quotes + token.text.chars().count() as u32
 }
