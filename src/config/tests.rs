@@ -1,4 +1,5 @@
-//! What lines mean, and what is said about them. Tests are named after the rules of ntp.conf's semantics: F1–F12, K4, C22.
+//! What lines mean, and what is said about them. Tests are named after the rules of ntp.conf's semantics:
+//! F1–F12, K4, C22.
 
 mod access;
 mod properties;

@@ -179,6 +179,9 @@ fn a_line_with_an_error_changes_nothing() {
         "interface listen",
         "interface listen a/b",
         "restrict 192.0.2.1 mask",
+        "tos",
+        "disable",
+        "statistics # none",
     ] {
         let (config, findings) = load_files(&[("", line)]);
         assert!(findings.errors() > 0, "{line}");

@@ -34,7 +34,8 @@ fn f10_keys() {
 #[test]
 fn f12_the_last_interface_line_decides() {
     let config = clean(
-        "interface ignore all\ninterface listen eth0\nnic drop 192.0.2.0/24\ninterface listen 192.0.2.7",
+        "interface ignore all\ninterface listen eth0\nnic drop 192.0.2.0/24\n\
+         interface listen 192.0.2.7",
     );
     let action = |address: &str, name| config.interface_action(address.parse().expect("an address"), name);
     assert_eq!(action("198.51.100.1", "eth0"), InterfaceAction::Listen);
@@ -58,11 +59,13 @@ fn f12_without_interface_lines_everything_is_listened_on() {
 fn numbers_switches_and_files() {
     let (config, findings) = load_files(&[(
         "",
-        "tinker step .4 panic 0 stepout 15e1 maxslew 500\ntos minsane 2 minclock 4 maxclock 11 maxdist 16 mindist .01\n\
-         tos orphan 7 orphanwait 0\ndisable ntp auth\nenable auth\ndiscard average 5 minimum 1 monitor 0\nlimit burst 5\n\
-         mru maxdepth 9\nmru maxmem 77\ndscp 46\nleapsmearinterval 86400\ndriftfile /d\nleapfile \"/l f\" ignorehash\n\
-         logfile /log\npidfile /p\nstatsdir /s/\nstatistics loopstats sysstats\n\
-         filegen loopstats file loop type month nolink\nfilegen sysstats disable",
+        "tinker step .4 panic 0 stepout 15e1 maxslew 500\n\
+         tos minsane 2 minclock 4 maxclock 11 maxdist 16 mindist .01\ntos orphan 7 orphanwait 0\n\
+         disable ntp auth\nenable auth\ndiscard average 5 minimum 1 monitor 0\nlimit burst 5\n\
+         mru maxdepth 9\nmru maxmem 77\ndscp 46\nleapsmearinterval 86400\ndriftfile /d\n\
+         leapfile \"/l f\" ignorehash\nlogfile /log\npidfile /p\nstatsdir /s/\n\
+         statistics loopstats sysstats\nfilegen loopstats file loop type month nolink\n\
+         filegen sysstats disable",
     )]);
     assert_eq!(findings.errors(), 0, "{findings:#?}");
     let tinker =

@@ -116,7 +116,8 @@ fn c22_what_fudge_cannot_do() {
 #[test]
 fn c22_of_several_local_clocks_the_lowest_stratum_is_served() {
     let config = clean(
-        "server 127.127.1.0\nserver 127.127.1.1\nfudge 127.127.1.1 stratum 3\nserver 127.127.1.2\nfudge 127.127.1.2 stratum 3",
+        "server 127.127.1.0\nserver 127.127.1.1\nfudge 127.127.1.1 stratum 3\nserver 127.127.1.2\n\
+         fudge 127.127.1.2 stratum 3",
     );
     assert_eq!(config.local_clock().map(|clock| clock.unit), Some(1));
     assert!(finding("server 127.127.1.0\nrefclock local").contains("is there already"));
