@@ -1,4 +1,5 @@
-//! Every directive of ntp.conf and what becomes of it: honoured by the function beside it, accepted without effect, or refused.
+//! Every directive of ntp.conf and what becomes of it: honoured by the function beside it, accepted without
+//! effect, or refused.
 
 use super::line::Line;
 use super::load::Draft;

@@ -1,5 +1,5 @@
-//! What is read and checked, but not obeyed yet. Each is reported once, at its first use. Whoever makes a feature work deletes
-//! its constant here, and the compiler shows the words that ask for it.
+//! What is read and checked, but not obeyed yet. Each is reported once, at its first use. Whoever makes a
+//! feature work deletes its constant here, and the compiler shows the words that ask for it.
 
 /// Something that ntp.conf can ask for and that is not active yet.
 #[derive(Debug)]
