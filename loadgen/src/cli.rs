@@ -121,7 +121,7 @@ fn run_command(args: &RunArgs) -> Result<ExitCode, Failure> {
         interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
     let outcome = run::run(&plan, &Progress::new("run", plan.duration), &stop)?;
     if matches!(sink, Some(Sink::Stdout)) {
-        warnings::all(&outcome, &plan).iter().for_each(|warning| eprintln!("ntpload: warning: {warning}."));
+        warnings::all(&outcome, &plan).iter().for_each(|warning| eprintln!("ntpload: warning: {warning}"));
     } else {
         report::print(&report::text(&outcome, &plan))?;
     }

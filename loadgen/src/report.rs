@@ -29,7 +29,7 @@ pub(crate) fn text(outcome: &Outcome, plan: &Plan) -> String {
     accounts(&mut text, outcome, plan);
     latency(&mut text, outcome, plan);
     for warning in warnings::all(outcome, plan) {
-        line(&mut text, format_args!("warning: {warning}."));
+        line(&mut text, format_args!("warning: {warning}"));
     }
     text
 }

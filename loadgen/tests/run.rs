@@ -79,7 +79,7 @@ fn serve(socket: &UdpSocket, stop: &AtomicBool, deeds: impl Fn(u64) -> Deed) {
         match deeds(number) {
             Deed::Answer => send(&reply),
             Deed::Drop => {}
-            Deed::Duplicate => [send(&reply), send(&reply)].into_iter().collect(),
+            Deed::Duplicate => (0..2).for_each(|_| send(&reply)),
             Deed::WrongOrigin => {
                 reply[24] ^= 0x80;
                 send(&reply);
