@@ -25,6 +25,3 @@ pub(super) static TIME1: Feature = feature("time1", "the local clock is served w
 pub(super) static LEAP_FILE: Feature = feature("leap file", "leap seconds are not announced");
 pub(super) static LEAP_SMEAR: Feature = feature("leap smear", "leap seconds are not smeared");
 pub(super) static STATISTICS: Feature = feature("statistics", "statistics files are not written");
-pub(super) static LOG_FILE: Feature = feature("log file", "the log goes to standard error");
-pub(super) static PID_FILE: Feature = feature("pid file", "no such file is written");
-pub(super) static DSCP: Feature = feature("dscp", "packets leave with DSCP 0");
