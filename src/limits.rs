@@ -43,8 +43,21 @@ pub const ACCESS_ENTRIES: usize = 1_000_000;
 /// Files that may include each other: ntpd's own bound.
 pub const INCLUDE_DEPTH: usize = 5;
 
+/// Files that one configuration may include in all, so that files including each other's neighbours end.
+pub const INCLUDE_FILES: usize = 1000;
+
+/// Bytes of one configuration, all its files together; about a million `restrict` lines.
+pub const CONFIG_BYTES: usize = 16 << 20;
+
+/// Bytes of one configuration line that is not a comment.
+pub const CONFIG_LINE: usize = 1 << 16;
+
+/// Findings kept of one configuration; the rest is counted.
+pub const FINDINGS: usize = 1000;
+
 const _: () = assert!(URING_BUFFERS.is_power_of_two());
 const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
+const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as usize);
 const _: () = assert!(SEND_CHUNK <= MMSG_BATCH && SEND_CHUNK as u32 <= URING_ENTRIES);
 // Ranges begin and end with an entry, and grids have about four cells per range: all are numbered with 32 bits.
 const _: () = assert!(ACCESS_ENTRIES < 1 << 24);

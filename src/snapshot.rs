@@ -6,7 +6,8 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::wire::{LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
 
-/// RFC 5905 figure 6, PHI: how fast a clock may drift from the truth, in parts per million; every error bound grows so.
+/// RFC 5905 figure 6, PHI: how fast a clock may drift from the truth, in parts per million; every error bound
+/// grows so.
 const PHI_PPM: u64 = 15;
 
 /// RFC 5905 figure 6, MAXSTRAT: this stratum and everything above it is "unsynchronized".
@@ -36,7 +37,8 @@ pub struct SystemVariables {
     pub reference_time: NtpTimestamp,
 }
 
-/// This machine's own clock, undisciplined, as a source: ntp.conf's `server 127.127.1.UNIT` and its `fudge` line.
+/// This machine's own clock, undisciplined, as a source: ntp.conf's `server 127.127.1.UNIT` and its `fudge`
+/// line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalClock {
     /// The last octet of 127.127.1.UNIT.
@@ -68,9 +70,9 @@ impl SystemVariables {
         }
     }
 
-    /// The local clock, found right (by definition) at `now`. A primary reference goes by its name, a secondary one by the
-    /// address of its source, which for this driver is 127.127.1.UNIT.
-    /// A source of stratum 15 or more leaves nothing to serve.
+    /// The local clock, found right (by definition) at `now`. A primary reference goes by its name, a
+    /// secondary one by the address of its source, which for this driver is 127.127.1.UNIT. A source of
+    /// stratum 15 or more leaves nothing to serve.
     pub const fn local_clock(clock: LocalClock, precision: Precision, now: NtpTimestamp) -> Self {
         let reference_id = match clock.stratum {
             0 => clock.reference_id,
@@ -89,8 +91,8 @@ impl SystemVariables {
         }
     }
 
-    /// The error bound at `now`: it grows at PHI since `updated`, rounded up and saturating. A clock that was set back since
-    /// gains nothing by it; without a known time of update the bound is 16 s, which is none.
+    /// The error bound at `now`: it grows at PHI since `updated`, rounded up and saturating. A clock that was
+    /// set back since gains nothing by it; without a known time of update the bound is 16 s, which is none.
     pub fn root_dispersion_at(&self, now: NtpTimestamp) -> NtpShort {
         if self.updated.is_unknown() {
             return self.root_dispersion.max(DISTANCE_MAX);
@@ -101,8 +103,8 @@ impl SystemVariables {
         self.root_dispersion.saturating_add(NtpShort::from_bits(u32::try_from(growth).unwrap_or(u32::MAX)))
     }
 
-    /// Whether a client may use the time, given the root dispersion of the moment: a stratum of 1 to 15, no alarm, and a root
-    /// distance below 16 s (RFC 5905 §7.2, §7.3).
+    /// Whether a client may use the time, given the root dispersion of the moment: a stratum of 1 to 15, no
+    /// alarm, and a root distance below 16 s (RFC 5905 §7.2, §7.3).
     pub fn is_synchronised(&self, root_dispersion: NtpShort) -> bool {
         let distance = u64::from(self.root_delay.to_bits() / 2) + u64::from(root_dispersion.to_bits());
         self.leap != LeapIndicator::Unsynchronised
@@ -113,7 +115,8 @@ impl SystemVariables {
 
 /// The daemon's end: publishes one value after the other.
 ///
-/// A value that was replaced is kept until no reader holds it any more, so that freeing it is never a reader's work.
+/// A value that was replaced is kept until no reader holds it any more, so that freeing it is never a
+/// reader's work.
 #[derive(Debug)]
 pub struct Publisher<T> {
     cell: Arc<ArcSwap<T>>,
@@ -144,7 +147,8 @@ impl<T> Publisher<T> {
     }
 }
 
-/// A reader's end, owned by one worker: loading is wait-free, and touches no shared cache line but the cell's pointer.
+/// A reader's end, owned by one worker: loading is wait-free, and touches no shared cache line but the cell's
+/// pointer.
 #[derive(Clone, Debug)]
 pub struct Published<T> {
     cache: Cache<Arc<ArcSwap<T>>, Arc<T>>,

@@ -1,6 +1,7 @@
 //! The process: files, sockets, threads, signals and privileges. Nothing here runs per packet.
 
 mod assemble;
+pub mod configuration;
 mod listen;
 mod logging;
 mod metrics;
@@ -117,7 +118,7 @@ impl Daemon<'_> {
             self.signals.sleep(patience.max(Duration::from_millis(1)))?;
             if self.signals.terminate() {
                 self.workers.stop();
-                info!("stopped: {}", self.status.json());
+                info!("stopped: {}", self.status.summary());
                 return Ok(());
             }
             if let Some(error) = self.workers.take_failure() {

@@ -36,6 +36,12 @@ impl Status {
         Value::Object(line).to_string()
     }
 
+    /// The two numbers that matter at the end.
+    pub(super) fn summary(&self) -> String {
+        let totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
+        format!("{} requests answered of {} received", totals.answered(), totals.received())
+    }
+
     /// The Prometheus text exposition format, version 0.0.4.
     pub(super) fn prometheus(&mut self) -> String {
         let mut text = Exposition::default();

@@ -1,4 +1,5 @@
-//! A datapath without a kernel, for tests, benches and fuzzing: datagrams and their stamps come from the caller.
+//! A datapath without a kernel, for tests, benches and fuzzing: datagrams and their stamps come from the
+//! caller.
 
 use std::collections::VecDeque;
 use std::io;

@@ -17,7 +17,8 @@ pub struct IpPrefix {
 }
 
 impl IpPrefix {
-    /// The first `length` bits of `address`; none if it has fewer. IPv4 addresses mapped into IPv6 (::ffff:0:0/96) become IPv4.
+    /// The first `length` bits of `address`; none if it has fewer. IPv4 addresses mapped into IPv6
+    /// (::ffff:0:0/96) become IPv4.
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         match address {
             IpAddr::V4(v4) if length <= 32 => {
@@ -128,12 +129,13 @@ pub struct AccessList {
 pub struct TooManyEntries(pub usize);
 
 impl AccessList {
-    /// What holds for addresses that no entry is about: time for everybody, but no control messages, which could be abused to
-    /// flood a third party.
+    /// What holds for addresses that no entry is about: time for everybody, but no control messages, which
+    /// could be abused to flood a third party.
     pub const UNMATCHED: AccessFlags = AccessFlags::NOQUERY;
 
-    /// From the lines in any order: the most specific entry wins entirely, and for requests from port 123 an `ntpport` entry is
-    /// more specific than another one about the same addresses. Entries about the same are united.
+    /// From the lines in any order: the most specific entry wins entirely, and for requests from port 123 an
+    /// `ntpport` entry is more specific than another one about the same addresses. Entries about the same are
+    /// united.
     ///
     /// # Errors
     /// [`TooManyEntries`].
@@ -170,7 +172,8 @@ fn key(address: IpAddr) -> u128 {
     }
 }
 
-/// Flattens the nested prefixes of one family into ranges: each address gets the flags of the innermost prefix around it.
+/// Flattens the nested prefixes of one family into ranges: each address gets the flags of the innermost
+/// prefix around it.
 fn resolve<'a>(entries: impl Iterator<Item = &'a AccessEntry>) -> RangeTable<Resolved> {
     let mut entries: Vec<_> = entries.collect();
     // Outer prefixes before inner ones.
@@ -186,7 +189,8 @@ fn resolve<'a>(entries: impl Iterator<Item = &'a AccessEntry>) -> RangeTable<Res
 
 /// A walk over the key space, from 0 upwards, through the prefixes as they begin and end.
 struct Sweep {
-    /// The prefixes around the place reached, innermost last: the first key after each, unless it ends the key space.
+    /// The prefixes around the place reached, innermost last: the first key after each, unless it ends the
+    /// key space.
     around: Vec<(Option<u128>, Resolved)>,
     /// The ranges found, ascending by start.
     ranges: Vec<(u128, Resolved)>,

@@ -26,7 +26,8 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The clock was set while the request waited, so receive and transmit stamps are of different timescales.
+    /// The clock was set while the request waited, so receive and transmit stamps are of different
+    /// timescales.
     ClockStepped => "clock_stepped",
     /// A crypto-NAK: no time request has one.
     CryptoNak => "crypto_nak",
@@ -103,7 +104,8 @@ const WORDS: usize = 1 + VERSIONS + 1 + Reason::ALL.len() + PathTally::WORDS;
 
 /// One worker's numbers as the daemon may read them at any time, on cache lines of their own.
 ///
-/// The words of one batch are stored one by one: a reader between them sees some of the batch. At rest they are exact.
+/// The words of one batch are stored one by one: a reader between them sees some of the batch. At rest they
+/// are exact.
 #[derive(Debug)]
 pub struct Counters {
     words: CachePadded<[AtomicU64; WORDS]>,
@@ -162,7 +164,8 @@ impl Totals {
         self.tally.received + self.path.truncated
     }
 
-    /// Time replies of all versions that the kernel took. What it refused it says later, so this may fall for a moment.
+    /// Time replies of all versions that the kernel took. What it refused it says later, so this may fall for
+    /// a moment.
     pub fn answered(&self) -> u64 {
         self.tally.answered.iter().sum::<u64>().saturating_sub(self.path.send_failed)
     }

@@ -1,4 +1,5 @@
-//! Request to reply, in place. The hot room: no allocation, log line, lock or clock of its own; the time is an argument.
+//! Request to reply, in place. The hot room: no allocation, log line, lock or clock of its own; the time is
+//! an argument.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

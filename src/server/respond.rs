@@ -23,7 +23,8 @@ enum Answer {
 }
 
 impl Responder {
-    /// A responder whose random bits come from `seed`; it serves an unsynchronised clock until its first batch begins.
+    /// A responder whose random bits come from `seed`; it serves an unsynchronised clock until its first
+    /// batch begins.
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::default(),
@@ -33,8 +34,8 @@ impl Responder {
         }
     }
 
-    /// Takes the newest state for the datagrams that follow. If the clock was set since the last batch, the datagrams of this
-    /// one may have been stamped before that: every time reply is dropped.
+    /// Takes the newest state for the datagrams that follow. If the clock was set since the last batch, the
+    /// datagrams of this one may have been stamped before that: every time reply is dropped.
     pub fn begin_batch(&mut self, published: &mut Published<ServingState>, clock_stepped: bool) {
         let newest = published.load();
         if !Arc::ptr_eq(&self.state, newest) {
@@ -101,10 +102,10 @@ impl Responder {
         let origin = packet.transmit();
         packet.set_origin(origin);
 
-        template::apply(system, version, received, &mut packet);
-
         let receive = distinct(received.fuzzed(Precision::NANOSECOND, random), origin);
         packet.set_receive(receive);
+
+        template::apply(system, version, receive, &mut packet);
 
         let now = clock.now();
         if now.signed_since(received) < 0 {
@@ -132,7 +133,8 @@ fn check_addresses(peer: SocketAddr, local: SocketAddr) -> Result<(), Reason> {
         IpAddr::V6(v6) => v6.is_multicast(),
     };
     let (source, destination) = (peer.ip().to_canonical(), local.ip().to_canonical());
-    // A packet from the very socket it arrived at would be answered for ever. Another port of the same address is a local client.
+    // The very socket that a packet arrived at cannot have sent it. Another port of the same address is a
+    // local client.
     let own = peer.port() == local.port() && source == destination;
     if own || peer.port() == 0 || source.is_unspecified() || shared(source) {
         return Err(Reason::MartianSource);
@@ -163,7 +165,8 @@ fn classify(request: &[u8], port: u16) -> Result<Answer, Reason> {
     }
 }
 
-/// Whether the daemon may see this control message. Its length and count are left to the daemon, which answers an error.
+/// Whether the daemon may see this control message. Its length and count are left to the daemon, which
+/// answers an error.
 fn check_control(request: &[u8], flags: AccessFlags) -> Result<(), Reason> {
     if flags.contains(AccessFlags::NOQUERY) {
         return Err(Reason::NoQuery);
@@ -193,14 +196,15 @@ fn check_time(request: &[u8], version: u8, flags: AccessFlags) -> Result<(), Rea
     }
 }
 
-/// `stamp`, moved by the least step if it says nothing or equals `other` (RFC 9769 §2 tells basic from interleaved replies by
-/// stamps being different).
+/// `stamp`, moved by the least step if it says nothing or equals `other` (RFC 9769 §2 tells basic from
+/// interleaved replies by stamps being different).
 fn distinct(stamp: NtpTimestamp, other: NtpTimestamp) -> NtpTimestamp {
     let known = stamp.known();
     if known == other { known.offset_by(1).known() } else { known }
 }
 
-/// `stamp`, or the least stamp after `earlier`: random bits must not make a reply leave before its request came.
+/// `stamp`, or the least stamp after `earlier`: random bits must not make a reply leave before its request
+/// came.
 fn after(stamp: NtpTimestamp, earlier: NtpTimestamp) -> NtpTimestamp {
     let stamp = stamp.known();
     if stamp.signed_since(earlier) > 0 { stamp } else { earlier.offset_by(1).known() }

@@ -3,8 +3,8 @@
 use crate::snapshot::SystemVariables;
 use crate::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet, ReferenceId};
 
-/// Fills the header of a reply to a request of `version` that was `received` then. The poll field stays the client's
-/// (RFC 5905 figure 31: x.poll ← r.poll), the stamps are left to the caller.
+/// Fills the header of a reply to a request of `version`, whose receive stamp is `received`. The poll field
+/// stays the client's (RFC 5905 figure 31: x.poll ← r.poll), the stamps are left to the caller.
 pub(super) fn apply(
     system: &SystemVariables,
     version: u8,
@@ -17,8 +17,8 @@ pub(super) fn apply(
         reply.set_stratum(system.stratum);
         reply.set_reference_id(system.reference_id);
     } else {
-        // RFC 5905 §7.3: stratum 16 is mapped to 0 on the wire; the reference identifier then is a kiss code, so that a source's
-        // address must not stand there.
+        // RFC 5905 §7.3: stratum 16 is mapped to 0 on the wire; the reference identifier then is a kiss code,
+        // so that a source's address must not stand there.
         reply.set_first(LeapIndicator::Unsynchronised, version, Mode::Server);
         reply.set_stratum(0);
         reply.set_reference_id(ReferenceId::INIT);
@@ -29,8 +29,8 @@ pub(super) fn apply(
     reply.set_reference_time(not_after(system.reference_time, received));
 }
 
-/// The clock may have been updated while the request waited in the queue; yet no client may see a reference time later than the
-/// receive stamp beside it.
+/// The clock may have been updated while the request waited in the queue; yet no client may see a reference
+/// time later than the receive stamp beside it.
 fn not_after(reference: NtpTimestamp, received: NtpTimestamp) -> NtpTimestamp {
     if !reference.is_unknown() && received.signed_since(reference) < 0 { received } else { reference }
 }

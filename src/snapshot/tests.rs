@@ -38,7 +38,8 @@ proptest! {
     #[test]
     fn dispersion_matches_wide_arithmetic(bits: u64, dispersion: u32, elapsed in 0..i64::MAX) {
         let updated = NtpTimestamp::from_bits(bits).known();
-        let system = SystemVariables { updated, root_dispersion: NtpShort::from_bits(dispersion), ..synchronised() };
+        let root_dispersion = NtpShort::from_bits(dispersion);
+        let system = SystemVariables { updated, root_dispersion, ..synchronised() };
         let exact = u128::from(dispersion) * 1_000_000 + ((elapsed as u128 * 15) >> 16);
         let got = u128::from(system.root_dispersion_at(updated.offset_by(elapsed)).to_bits()) * 1_000_000;
         if got < u128::from(u32::MAX) * 1_000_000 {

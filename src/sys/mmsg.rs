@@ -107,7 +107,7 @@ impl MmsgSockets {
 }
 
 /// Memory for the datagrams of one recvmmsg call; the headers point into the three areas, which never move.
-struct ReceiveBatch {
+pub(super) struct ReceiveBatch {
     headers: Box<[libc::mmsghdr]>,
     // The areas are reached through the headers' pointers; these fields own them.
     _vectors: Box<[libc::iovec]>,
@@ -116,7 +116,7 @@ struct ReceiveBatch {
 }
 
 impl ReceiveBatch {
-    fn new(batch: usize, payload: usize) -> Self {
+    pub(super) fn new(batch: usize, payload: usize) -> Self {
         // Control messages come first: the allocation and the stride keep them aligned as the kernel writes them.
         let stride = (CONTROL_SPACE + NAME_SPACE + payload).next_multiple_of(64);
         let mut area = vec![MaybeUninit::zeroed(); batch * stride].into_boxed_slice();
@@ -147,11 +147,19 @@ impl ReceiveBatch {
     /// Receives without blocking; returns how many slots are filled. A spurious wake-up or a passing error of the network fills
     /// none.
     fn fill(&mut self, socket: &ServeSocket, tally: &mut IoTally) -> io::Result<usize> {
+        tally.kernel_entries += 1;
+        match self.receive(socket) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Err(error),
+            result => Ok(result.unwrap_or(0)),
+        }
+    }
+
+    /// Receives without blocking; returns how many slots are filled.
+    pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         for header in &mut self.headers {
             header.msg_hdr.msg_namelen = NAME_SPACE as libc::socklen_t;
             header.msg_hdr.msg_controllen = CONTROL_SPACE as _;
         }
-        tally.kernel_entries += 1;
         // SAFETY: every header describes areas owned by `self` with their true sizes, and nobody else reads them meanwhile.
         let received = unsafe {
             libc::recvmmsg(
@@ -162,16 +170,12 @@ impl ReceiveBatch {
                 ptr::null_mut(),
             )
         };
-        match check(received) {
-            Ok(received) => Ok(received as usize),
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Err(error),
-            Err(_) => Ok(0),
-        }
+        check(received).map(|received| received as usize)
     }
 
     /// The parts of a filled slot, or `None` if the datagram did not fit.
     #[inline]
-    fn parts(&mut self, slot: usize) -> Option<(ReplyMemory, Parts<'_>)> {
+    pub(super) fn parts(&mut self, slot: usize) -> Option<(ReplyMemory, Parts<'_>)> {
         let header = self.headers.get(slot)?;
         let message = &header.msg_hdr;
         let name_length = (message.msg_namelen as usize).min(NAME_SPACE);

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod cmsg;
+pub mod exchange;
 pub mod interfaces;
 mod message;
 pub mod mmsg;

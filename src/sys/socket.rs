@@ -78,7 +78,7 @@ impl AsRawFd for ServeSocket {
     }
 }
 
-fn new_udp(address: SocketAddr) -> io::Result<Socket> {
+pub(super) fn new_udp(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -91,13 +91,18 @@ fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
 }
 
 /// SO_RCVBUFFORCE passes net.core.rmem_max but needs CAP_NET_ADMIN; without it the kernel caps the request.
-fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
     let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
     set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
         .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
 }
 
-fn set_int(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_int(
+    socket: &Socket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     set_option(socket, level, name, &value)
 }
 

@@ -65,8 +65,8 @@ impl ControlHeader {
         [first, flags | (self.opcode & 0x1F), s0, s1, t0, t1, a0, a1, o0, o1, c0, c1]
     }
 
-    /// Whether this can be a request: no response, error or more bit, and no offset. Anything else is ignored silently, or two
-    /// servers could be made to answer each other.
+    /// Whether this can be a request: no response, error or more bit, and no offset. Anything else is ignored
+    /// silently, or two servers could be made to answer each other.
     pub fn is_request(&self) -> bool {
         !self.response && !self.error && !self.more && self.offset == 0
     }

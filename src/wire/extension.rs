@@ -15,8 +15,8 @@ pub struct ExtensionField<'a> {
 }
 
 impl<'a> ExtensionField<'a> {
-    /// The field that `bytes` begin with, and what follows it; none unless its length is 16 or more, a multiple of four, and
-    /// within `bytes`.
+    /// The field that `bytes` begin with, and what follows it; none unless its length is 16 or more, a
+    /// multiple of four, and within `bytes`.
     pub(super) fn split_first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let [kind_high, kind_low, length_high, length_low, ..] = *bytes else { return None };
         let length = usize::from(u16::from_be_bytes([length_high, length_low]));

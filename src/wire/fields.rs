@@ -79,7 +79,8 @@ pub(super) const fn version(octet: u8) -> u8 {
     (octet >> 3) & 7
 }
 
-/// The precision of a clock: the logarithm, to base two, of what it can tell apart, in seconds; -20 is about a microsecond.
+/// The precision of a clock: the logarithm, to base two, of what it can tell apart, in seconds; -20 is about
+/// a microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precision(i8);
 
@@ -141,7 +142,8 @@ impl ReferenceId {
         self.0
     }
 
-    /// A clock's or a kiss code's name: "left justified and zero padded"; up to four printable ASCII characters, or none.
+    /// A clock's or a kiss code's name: "left justified and zero padded"; up to four printable ASCII
+    /// characters, or none.
     pub const fn from_code(code: &str) -> Option<Self> {
         let code = code.as_bytes();
         if code.is_empty() || code.len() > 4 {

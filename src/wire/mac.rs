@@ -2,10 +2,11 @@
 
 use super::{ExtensionFields, Malformed, extension::ExtensionField};
 
-/// RFC 7822: "the length of the last extension field MUST be at least 28 octets" where no MAC follows, so that it cannot be
-/// taken for one.
+/// RFC 7822: "the length of the last extension field MUST be at least 28 octets" where no MAC follows, so
+/// that it cannot be taken for one.
 const SHORTEST_LAST: usize = 28;
-/// A key identifier and a digest of 128 bits (MD5, AES-CMAC) or of 160 bits (SHA-1, or a longer digest cut to it).
+/// A key identifier and a digest of 128 bits (MD5, AES-CMAC) or of 160 bits (SHA-1, or a longer digest cut to
+/// it).
 const MAC_LENGTHS: [usize; 2] = [20, 24];
 
 /// A symmetric-key message authentication code (RFC 5905 §7.3, RFC 8573).

@@ -1,7 +1,7 @@
 //! Bytes to fields and back: RFC 5905 packets, RFC 7822 extension fields, RFC 9327 control headers.
 //!
-//! This floor knows no clock, I/O, allocation or policy, and no accessor can panic on any bytes: a packet is looked at only
-//! through a view whose one constructor has checked its length.
+//! This floor knows no clock, I/O, allocation or policy, and no accessor can panic on any bytes: a packet is
+//! looked at only through a view whose one constructor has checked its length.
 
 mod control;
 mod extension;

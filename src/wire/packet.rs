@@ -46,7 +46,8 @@ impl<T: AsRef<[u8]>> Packet<T> {
     /// The only way from bytes to a packet.
     ///
     /// # Errors
-    /// [`Malformed::Short`] or [`Malformed::Misaligned`]; RFC 7822: everything after the header is a multiple of four octets.
+    /// [`Malformed::Short`] or [`Malformed::Misaligned`]; RFC 7822: everything after the header is a multiple
+    /// of four octets.
     pub fn new_checked(buffer: T) -> Result<Self, Malformed> {
         match buffer.as_ref().len() {
             ..HEADER_LEN => Err(Malformed::Short),
@@ -137,7 +138,8 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 
     fn octets<const N: usize>(&self, at: usize) -> [u8; N] {
-        // The length was checked by new_checked; zeros stand in for a buffer that shrank since, so that nothing can panic.
+        // The length was checked by new_checked; zeros stand in for a buffer that shrank since, so that
+        // nothing can panic.
         self.buffer.as_ref().get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
     }
 }

@@ -4,8 +4,8 @@ use super::Precision;
 
 /// 64 bits: seconds since 1900 modulo 2^32 (one era), and a fraction in units of 2^-32 s, about 0.23 ns.
 ///
-/// There is no order on stamps, because eras wrap: compare with [`NtpTimestamp::signed_since`]. Zero means "unknown" and is
-/// never subtracted; [`NtpTimestamp::is_unknown`] tells.
+/// There is no order on stamps, because eras wrap: compare with [`NtpTimestamp::signed_since`]. Zero means
+/// "unknown" and is never subtracted; [`NtpTimestamp::is_unknown`] tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NtpTimestamp(u64);
 
@@ -30,17 +30,17 @@ impl NtpTimestamp {
         self.0
     }
 
-    /// From the kernel's `timespec`: seconds since 1970 and nanoseconds below 1e9. The era is dropped (modulo 2^32 seconds)
-    /// and the fraction rounded down, so it never carries into the seconds.
+    /// From the kernel's `timespec`: seconds since 1970 and nanoseconds below 1e9. The era is dropped (modulo
+    /// 2^32 seconds) and the fraction rounded down, so it never carries into the seconds.
     pub const fn from_unix(seconds: i64, nanoseconds: u32) -> Self {
         let seconds = (seconds as u64).wrapping_add(Self::UNIX_EPOCH_SECONDS) as u32;
         let fraction = ((nanoseconds as u64) << 32) / 1_000_000_000;
         Self(((seconds as u64) << 32) | fraction)
     }
 
-    /// Seconds since 1970 and nanoseconds. Of the instants that share this stamp, one per era of 136 years, the one from
-    /// `pivot` - 2^31 s up to, but not including, `pivot` + 2^31 s; `pivot` is in seconds since 1970: the present time as
-    /// far as it is known, or [`NtpTimestamp::PIVOT`].
+    /// Seconds since 1970 and nanoseconds. Of the instants that share this stamp, one per era of 136 years,
+    /// the one from `pivot` - 2^31 s up to, but not including, `pivot` + 2^31 s; `pivot` is in seconds since
+    /// 1970: the present time as far as it is known, or [`NtpTimestamp::PIVOT`].
     pub const fn to_unix(self, pivot: i64) -> (i64, u32) {
         let pivot_seconds = (pivot as u64).wrapping_add(Self::UNIX_EPOCH_SECONDS) as u32;
         let ahead = ((self.0 >> 32) as u32).wrapping_sub(pivot_seconds) as i32;
@@ -57,13 +57,15 @@ impl NtpTimestamp {
         self.0 == 0
     }
 
-    /// This instant as a stamp that says something: the one instant of an era whose bits are all zero moves by 2^-32 s.
+    /// This instant as a stamp that says something: the one instant of an era whose bits are all zero moves
+    /// by 2^-32 s.
     pub const fn known(self) -> Self {
         if self.0 == 0 { Self(1) } else { self }
     }
 
-    /// How much later this is than `earlier`, in units of 2^-32 s, negative if it is before it. Right across eras for stamps
-    /// less than 68 years apart (RFC 5905 §6: differences are taken in twos-complement arithmetic, modulo 2^64).
+    /// How much later this is than `earlier`, in units of 2^-32 s, negative if it is before it. Right across
+    /// eras for stamps less than 68 years apart (RFC 5905 §6: differences are taken in twos-complement
+    /// arithmetic, modulo 2^64).
     pub const fn signed_since(self, earlier: Self) -> i64 {
         self.0.wrapping_sub(earlier.0) as i64
     }
@@ -73,15 +75,16 @@ impl NtpTimestamp {
         Self(self.0.wrapping_add_signed(units))
     }
 
-    /// RFC 5905 §6: the bits below what the clock can tell apart become "an unbiased random bit string", so that neither
-    /// rounding nor a guessable stamp leaks. The bits are taken from the low end of `random`.
+    /// RFC 5905 §6: the bits below what the clock can tell apart become "an unbiased random bit string", so
+    /// that neither rounding nor a guessable stamp leaks. The bits are taken from the low end of `random`.
     pub const fn fuzzed(self, precision: Precision, random: u64) -> Self {
         let mask = precision.insignificant_bits();
         Self((self.0 & !mask) | (random & mask))
     }
 }
 
-/// 32 bits: seconds and a fraction in units of 2^-16 s (about 15 µs), unsigned. Root delay and root dispersion have it.
+/// 32 bits: seconds and a fraction in units of 2^-16 s (about 15 µs), unsigned. Root delay and root
+/// dispersion have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NtpShort(u32);
 

@@ -1,10 +1,12 @@
 //! Which range a key lies in, in about the same time for ten ranges and for a hundred thousand.
 //!
-//! The ranges' starts are spread over a grid of equal cells, about two per start. Most cells lie inside one range and hold its
-//! value; a few starts in one cell are scanned; more of them get a finer grid of their own, which spans no more than they do, so
-//! that bits that all of them share cost nothing. A lookup among random ranges touches two or three cache lines.
+//! The ranges' starts are spread over a grid of equal cells, two to four per start. Most cells lie inside one
+//! range and hold its value; a few starts in one cell are scanned; more of them get a finer grid of their
+//! own, which spans no more than they do, so that bits that all of them share cost nothing. A lookup among
+//! random ranges touches two or three cache lines.
 
-/// Starts in one cell that are scanned rather than spread over a grid: 16 octets each, one or two cache lines.
+/// Starts in one cell that are scanned rather than spread over a grid: 16 octets each, one or two cache
+/// lines.
 const BUCKET: usize = 4;
 /// One grid has at most 2 to the power of this many cells.
 const GRID_BITS_MAX: u32 = 18;
@@ -50,7 +52,8 @@ struct Grid<V> {
 }
 
 impl<V: Copy> RangeTable<V> {
-    /// From the value of the range that starts at 0, and the starts and values of all others, strictly ascending; fewer than 2^28.
+    /// From the value of the range that starts at 0, and the starts and values of all others, strictly
+    /// ascending; fewer than 2^28.
     pub(super) fn new(outside: V, others: &[(u128, V)]) -> Self {
         let (starts, values) = [(0, outside)].iter().chain(others).copied().unzip();
         let ranges = Ranges { starts, values };
@@ -82,7 +85,8 @@ impl<V: Copy> RangeTable<V> {
         }
     }
 
-    /// The cell of a part of the key space that begins in range `first`, of this value, and in which the next `count` start.
+    /// The cell of a part of the key space that begins in range `first`, of this value, and in which the next
+    /// `count` start.
     fn divide(&mut self, first: usize, count: usize, value: V) -> Cell<V> {
         match count {
             0 => Cell::Value(value),
@@ -91,8 +95,8 @@ impl<V: Copy> RangeTable<V> {
         }
     }
 
-    /// A grid from the first start inside the part to the last one. They land in different cells, so every finer grid has fewer
-    /// starts, and the division ends.
+    /// A grid from the first start inside the part to the last one. They land in different cells, so every
+    /// finer grid has fewer starts, and the division ends.
     fn spread(&mut self, first: usize, count: usize, below: V) -> Cell<V> {
         let (mut next, end) = (first + 1, first + 1 + count);
         let low = self.ranges.starts[next];
@@ -108,7 +112,8 @@ impl<V: Copy> RangeTable<V> {
         self.cells.resize(self.cells.len() + cells, Cell::Value(below));
         for at in 0..cells {
             let begin = low + ((at as u128) << shift);
-            // The last range that starts at or before the cell, and how many start after its begin but inside it.
+            // The last range that starts at or before the cell, and how many start after its begin but inside
+            // it.
             next += self.ranges.starts[next..end].partition_point(|start| *start <= begin);
             let inside =
                 self.ranges.starts[next..end].partition_point(|start| (start - low) >> shift <= at as u128);
@@ -143,12 +148,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_a_binary_search_finds(starts in starts(), keys in prop::collection::vec(any::<u128>(), 50)) {
+        fn finds_what_a_binary_search_finds(
+            starts in starts(),
+            keys in prop::collection::vec(any::<u128>(), 50),
+        ) {
             let ranges: Vec<_> = starts.iter().zip(1_usize..).map(|(start, value)| (*start, value)).collect();
             let table = RangeTable::new(0, &ranges);
             let near = starts.iter().flat_map(|start| [start - 1, *start, start.saturating_add(1)]);
             for key in keys.into_iter().chain(near).chain([0, u128::MAX]) {
-                prop_assert_eq!(table.get(key), starts.partition_point(|start| *start <= key), "key {:#x}", key);
+                let expected = starts.partition_point(|start| *start <= key);
+                prop_assert_eq!(table.get(key), expected, "key {:#x}", key);
             }
         }
     }

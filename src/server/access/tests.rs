@@ -64,10 +64,10 @@ proptest! {
     #[test]
     fn finds_what_the_rule_says(entries in entries(), addresses in prop::collection::vec(address(), 20)) {
         let list = AccessList::new(&entries).unwrap();
-        let edges = entries.iter().flat_map(|entry| match entry.prefix.address {
-            IpAddr::V4(v4) => [v4.to_bits(), v4.to_bits().wrapping_sub(1)].map(|bits| IpAddr::V4(bits.into())),
-            IpAddr::V6(v6) => [v6.to_bits(), v6.to_bits().wrapping_sub(1)].map(|bits| IpAddr::V6(bits.into())),
-        });
+        let edges = entries.iter().flat_map(|entry| [0, 1].map(|before| match entry.prefix.address {
+            IpAddr::V4(v4) => IpAddr::V4(v4.to_bits().wrapping_sub(before).into()),
+            IpAddr::V6(v6) => IpAddr::V6(v6.to_bits().wrapping_sub(before.into()).into()),
+        }));
         for address in addresses.into_iter().chain(edges) {
             for port in [123, 40_000] {
                 let peer = SocketAddr::new(address, port);

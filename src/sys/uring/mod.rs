@@ -72,7 +72,7 @@ pub struct UringSizes {
 
 impl UringSockets {
     /// Builds the ring on the calling thread, which must be the one that uses it, and arms one receive per socket. Fails where the
-    /// kernel or a seccomp filter refuses io_uring, or lacks one of the features above (all are in Linux 6.1).
+    /// kernel or a seccomp filter refuses io_uring, or where it is older than Linux 6.1, which has all that is used here.
     pub fn new(sockets: Arc<[ServeSocket]>, sizes: UringSizes) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -103,7 +103,6 @@ impl UringSockets {
         this.register()?;
         this.arm()?;
         this.ring.submit()?;
-        this.refuse_early_failures()?;
         Ok(this)
     }
 
@@ -165,14 +164,6 @@ impl UringSockets {
         Ok(())
     }
 
-    /// A kernel without multishot receives says so in the first completion.
-    fn refuse_early_failures(&mut self) -> io::Result<()> {
-        match self.ring.completion().find(|completion| completion.result() < 0) {
-            Some(failed) => Err(io::Error::from_raw_os_error(-failed.result())),
-            None => Ok(()),
-        }
-    }
-
     #[inline]
     fn next_completion(&mut self) -> Option<cqueue::Entry> {
         self.ring.completion().next()
@@ -201,11 +192,8 @@ impl UringSockets {
     }
 
     fn note_failure(&mut self, result: i32) -> io::Result<()> {
-        self.failures += u32::from(result != -libc::ENOBUFS);
-        if self.failures < FAILURES_IN_A_ROW {
-            return Ok(());
-        }
-        Err(io::Error::from_raw_os_error(-result))
+        self.failures += u32::from(result < 0 && result != -libc::ENOBUFS);
+        if self.failures < FAILURES_IN_A_ROW { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
     }
 
     #[inline]

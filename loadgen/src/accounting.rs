@@ -1,0 +1,214 @@
+//! Where every request and every datagram goes. The sums close exactly.
+
+/// Defines an enum with `ALL`, so that arrays can be indexed by it, and the names in reports.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Every one, in the order of the counters.
+            pub(crate) const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
+
+            /// Its name in reports.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+named! {
+    /// Why a datagram is no reply, although replies were expected. Its request stays unanswered.
+    Invalid {
+        /// Not 48 octets, which is what was asked for.
+        Length => "length",
+        /// Not mode 4.
+        Mode => "mode",
+        /// Not the request's version.
+        Version => "version",
+        /// The origin timestamp is of no request.
+        Origin => "origin",
+        /// Receive or transmit timestamp missing, or transmitted before received.
+        Stamps => "stamps",
+    }
+}
+
+named! {
+    /// Why a request was never sent.
+    Unsent {
+        /// Its time was over before the generator came to it.
+        Behind => "behind",
+        /// The kernel did not take it.
+        Refused => "refused",
+    }
+}
+
+named! {
+    /// Kiss codes that tell a client to ask less, or not at all (RFC 5905 §7.4).
+    Kod {
+        /// Access denied.
+        Deny => "DENY",
+        /// Too many requests.
+        Rate => "RATE",
+        /// Access restricted.
+        Restrict => "RSTR",
+    }
+}
+
+impl Kod {
+    /// The code in a reference identifier.
+    pub(crate) fn from_code(code: [u8; 4]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kod| kod.name().as_bytes() == code)
+    }
+}
+
+/// What became of everything.
+///
+/// scheduled = sent + unsent; sent = answered + late + lost + kod, once all are expired. Every datagram that arrives is exactly
+/// one of answered, late, kod, duplicate, invalid, unsolicited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Requests whose time had come.
+    pub(crate) scheduled: u64,
+    /// Requests that the kernel took.
+    pub(crate) sent: u64,
+    /// Requests that were not sent, by [`Unsent`].
+    pub(crate) unsent: [u64; Unsent::ALL.len()],
+    /// Requests with a valid reply within the timeout.
+    pub(crate) answered: u64,
+    /// Those of them whose reply says that the server's clock is not synchronised.
+    pub(crate) unsynchronised: u64,
+    /// Requests with a valid reply after the timeout.
+    pub(crate) late: u64,
+    /// Requests without a valid reply.
+    pub(crate) lost: u64,
+    /// Requests that were turned away, by [`Kod`].
+    pub(crate) kod: [u64; Kod::ALL.len()],
+    /// Second and later replies to the same request.
+    pub(crate) duplicate: u64,
+    /// Datagrams that are no reply, by [`Invalid`].
+    pub(crate) invalid: [u64; Invalid::ALL.len()],
+    /// Datagrams that came while their socket waited for none.
+    pub(crate) unsolicited: u64,
+    /// Datagrams that this machine dropped because the generator read too slowly; the server is not to blame for them.
+    pub(crate) local_drops: u64,
+    /// ICMP "unreachable" messages about requests.
+    pub(crate) unreachable: u64,
+    /// Replies whose kernel receive stamp was missing or unusable: their latency ends when they were read.
+    pub(crate) unstamped: u64,
+}
+
+impl Counts {
+    /// Adds another thread's counts.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.scheduled, other.scheduled),
+            (&mut self.sent, other.sent),
+            (&mut self.answered, other.answered),
+            (&mut self.unsynchronised, other.unsynchronised),
+            (&mut self.late, other.late),
+            (&mut self.lost, other.lost),
+            (&mut self.duplicate, other.duplicate),
+            (&mut self.unsolicited, other.unsolicited),
+            (&mut self.local_drops, other.local_drops),
+            (&mut self.unreachable, other.unreachable),
+            (&mut self.unstamped, other.unstamped),
+        ] {
+            *mine += theirs;
+        }
+        add_each(&mut self.unsent, &other.unsent);
+        add_each(&mut self.kod, &other.kod);
+        add_each(&mut self.invalid, &other.invalid);
+    }
+
+    /// Requests that were not sent.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.unsent.iter().sum()
+    }
+
+    /// Requests that the kernel did not take.
+    pub(crate) fn send_failed(&self) -> u64 {
+        self.unsent[Unsent::Refused as usize]
+    }
+
+    /// Requests that were turned away.
+    pub(crate) fn kod(&self) -> u64 {
+        self.kod.iter().sum()
+    }
+
+    /// Datagrams that are no reply.
+    pub(crate) fn invalid(&self) -> u64 {
+        self.invalid.iter().sum()
+    }
+
+    /// Part of the requests sent that got no valid reply in time.
+    pub(crate) fn loss_ratio(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { (self.lost + self.late) as f64 / self.sent as f64 }
+    }
+
+    /// Whether the sums close, once no request is in flight.
+    pub(crate) fn close(&self) -> bool {
+        self.scheduled == self.sent + self.unsent()
+            && self.sent == self.answered + self.late + self.lost + self.kod()
+    }
+}
+
+fn add_each(mine: &mut [u64], theirs: &[u64]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += theirs;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_counts_doubles_every_field() {
+        let one = Counts {
+            scheduled: 11,
+            sent: 8,
+            unsent: [1, 2],
+            answered: 2,
+            unsynchronised: 1,
+            late: 1,
+            lost: 2,
+            kod: [0, 1, 2],
+            duplicate: 3,
+            invalid: [1, 2, 3, 4, 5],
+            unsolicited: 4,
+            local_drops: 5,
+            unreachable: 6,
+            unstamped: 7,
+        };
+        let mut sum = one.clone();
+        sum.add(&one);
+        let twice = Counts {
+            scheduled: 22,
+            sent: 16,
+            unsent: [2, 4],
+            answered: 4,
+            unsynchronised: 2,
+            late: 2,
+            lost: 4,
+            kod: [0, 2, 4],
+            duplicate: 6,
+            invalid: [2, 4, 6, 8, 10],
+            unsolicited: 8,
+            local_drops: 10,
+            unreachable: 12,
+            unstamped: 14,
+        };
+        assert_eq!(sum, twice);
+        assert!(one.close() && sum.close());
+        assert!(!Counts { lost: 3, ..one }.close());
+    }
+
+    #[test]
+    fn loss_is_what_was_sent_in_vain() {
+        assert_eq!(Counts { sent: 200, lost: 1, late: 1, ..Counts::default() }.loss_ratio(), 0.01);
+        assert_eq!(Counts::default().loss_ratio(), 0.0);
+    }
+}

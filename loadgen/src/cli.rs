@@ -1,0 +1,242 @@
+//! Arguments in, exit codes out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgGroup, Parser, Subcommand};
+use ntpring::sys::thread::allowed_cores;
+
+use crate::failure::Failure;
+use crate::interrupt::{self, EXIT_INTERRUPTED};
+use crate::json::{self, Sink};
+use crate::progress::Progress;
+use crate::run::{self, Load, Outcome, Plan};
+use crate::target::{self, Family, Target};
+use crate::{demo, report, warnings};
+
+/// Exit code for a command line that cannot be used.
+const EXIT_USAGE: u8 = 2;
+/// Highest rate that can be asked for, requests per second.
+const RATE_MAX: u64 = 100_000_000;
+/// Most client sockets.
+const CLIENTS_MAX: u64 = 1_000_000;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ntpload",
+    version,
+    about = "Loads an NTP server at a given rate and tells what came back, how much was lost, and how long it took",
+    after_help = "Exit codes: 0 done; 1 nothing answered, the generator fell behind, or the machine refused; 2 usage; \
+                  130 interrupted (the result so far is printed)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start an ntpring in this process and show what it answers: no set-up, about ten seconds
+    Demo(DemoArgs),
+    /// Load a server
+    Run(RunArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoArgs {
+    /// Requests per second of the first part [default: what two cores answer without loss]
+    #[arg(long, value_parser = parse_rate)]
+    rate: Option<u64>,
+}
+
+/// Options of `ntpload run`.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("load").required(true).args(["rate", "max"]))]
+struct RunArgs {
+    /// HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT [default port: 123]
+    #[arg(value_parser = Target::parse)]
+    target: Target,
+    /// Requests per second, sent on schedule whatever the server does; 10k and 1.5M are understood
+    #[arg(short, long, value_parser = parse_rate)]
+    rate: Option<u64>,
+    /// As fast as the server answers instead (closed loop): shows the rate it saturates at, not its latency under load
+    #[arg(long)]
+    max: bool,
+    /// With --max: requests that are unanswered at any time
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    outstanding: u32,
+    /// How long to send: 5, 5s, 500ms, 2m
+    #[arg(short, long, default_value = "5s", value_parser = parse_duration)]
+    duration: Duration,
+    /// A reply after this time is late
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Client sockets, each with a port of its own; on 127.0.0.0/8 with an address of its own too, so that a server that
+    /// spreads clients by address uses all its workers. Elsewhere all have this machine's one address
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX))]
+    clients: u64,
+    /// Generator threads, pinned to the last cores
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: u64,
+    /// Cores to pin a generator thread to each, such as 1,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "threads")]
+    cpus: Option<Vec<usize>>,
+    /// Write the result to this file too; - is the standard output, then without the text
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Use the target's IPv4 address
+    #[arg(short = '4', conflicts_with = "v6")]
+    v4: bool,
+    /// Use the target's IPv6 address
+    #[arg(short = '6')]
+    v6: bool,
+    /// The target is neither this machine nor a private address, but I operate it
+    #[arg(long)]
+    yes_i_operate_this_server: bool,
+}
+
+/// Does what the command line says.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args.rate),
+        Command::Run(args) => run_command(&args),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("ntpload: {failure}");
+        match failure {
+            Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
+            Failure::RunTime(_) => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn run_command(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let plan = plan(args)?;
+    let sink = args.json.as_deref().map(Sink::open).transpose()?;
+    let stop =
+        interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
+    let outcome = run::run(&plan, &Progress::new("run", plan.duration), &stop)?;
+    if !matches!(sink, Some(Sink::Stdout)) {
+        print!("{}", report::text(&outcome, &plan));
+    }
+    if let Some(sink) = sink {
+        sink.write(&json::result(&outcome, &plan))?;
+    }
+    Ok(exit_code(&outcome, &plan))
+}
+
+/// What a run's result is to scripts.
+pub(crate) fn exit_code(outcome: &Outcome, plan: &Plan) -> ExitCode {
+    if outcome.interrupted {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else if warnings::all(outcome, plan).into_iter().any(warnings::Warning::is_failure) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn plan(args: &RunArgs) -> Result<Plan, Failure> {
+    let family = match (args.v4, args.v6) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Any,
+    };
+    let address = args.target.resolve(family)?;
+    target::check_manners(address, args.yes_i_operate_this_server)?;
+    let allowed = allowed_cores();
+    let cores = match &args.cpus {
+        Some(cores) => cores.clone(),
+        None => last(&allowed, args.threads as usize)?,
+    };
+    if let Some(core) = cores.iter().find(|core| !allowed.contains(core)) {
+        return Err(Failure::Usage(format!("--cpus: this process may not run on cpu {core}")));
+    }
+    Ok(Plan {
+        target: address,
+        load: args.rate.map_or(Load::Outstanding(args.outstanding as usize), Load::Rate),
+        duration: args.duration,
+        timeout: args.timeout,
+        clients: args.clients as usize,
+        spin: allowed.len() > cores.len(),
+        cores,
+    })
+}
+
+fn last(allowed: &[usize], threads: usize) -> Result<Vec<usize>, Failure> {
+    match allowed.len().checked_sub(threads) {
+        Some(first) => Ok(allowed[first..].to_vec()),
+        None => Err(Failure::Usage(format!(
+            "--threads {threads}: this process may run on {} cores only",
+            allowed.len()
+        ))),
+    }
+}
+
+/// A whole number of requests per second, with k or M.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => text.strip_suffix(['m', 'M']).map_or((text, 1.0), |number| (number, 1e6)),
+    };
+    let rate = number.parse::<f64>().map_or(f64::NAN, |number| number * unit);
+    if rate.fract() == 0.0 && (1.0..=RATE_MAX as f64).contains(&rate) {
+        Ok(rate as u64)
+    } else {
+        Err(format!(
+            "expected a whole number of requests per second from 1 to {RATE_MAX}, such as 5000, 10k or 1.5M"
+        ))
+    }
+}
+
+/// A time of at least a millisecond and at most a day; seconds unless it has a unit.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "" | "s" => Some(1.0),
+        "ms" => Some(1e-3),
+        "m" => Some(60.0),
+        "h" => Some(3_600.0),
+        _ => None,
+    };
+    let seconds = number.parse::<f64>().ok().zip(unit).map(|(number, unit)| number * unit);
+    match seconds {
+        Some(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("expected a time from 1ms to 24h, such as 5, 5s, 500ms or 2m".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_suffixes_and_bounds() {
+        for (text, expected) in
+            [("1", 1), ("5000", 5_000), ("10k", 10_000), ("1.5M", 1_500_000), ("1e3", 1_000)]
+        {
+            assert_eq!(parse_rate(text), Ok(expected), "{text}");
+        }
+        for text in ["0", "-1", "1.5", "x", "", "k", "101M", "nan", "inf"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        for (text, expected) in [("5", 5_000), ("5s", 5_000), ("0.5", 500), ("500ms", 500), ("2m", 120_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected)), "{text}");
+        }
+        for text in ["0", "-1", "x", "", "s", "25h", "5 s", "nan"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

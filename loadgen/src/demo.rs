@@ -1,0 +1,154 @@
+//! `ntpload demo`: a server and its load in one process, on the loopback.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel;
+use ntpring::datapath::{Backend, SystemClock, Worker};
+use ntpring::limits;
+use ntpring::server::{Clock, Counters, ServingState, Totals};
+use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
+use ntpring::sys::clock::reading_time;
+use ntpring::sys::socket::{ServeSocket, SocketOptions};
+use ntpring::sys::thread::allowed_cores;
+use ntpring::wire::Precision;
+
+use crate::accounting::Counts;
+use crate::cli::exit_code;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::run::{self, Load, Outcome, Plan};
+use crate::{interrupt, report};
+
+/// What one core answers without loss, on a machine with a core for the server and one for the generator.
+const RATE: u64 = 50_000;
+/// What server and generator can do on one core together.
+const RATE_SHARED: u64 = 2_000;
+const OPEN_LOOP: Duration = Duration::from_secs(5);
+const CLOSED_LOOP: Duration = Duration::from_secs(3);
+const OUTSTANDING: usize = 256;
+const CLIENTS: usize = 64;
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs the demonstration.
+pub(crate) fn run(rate: Option<u64>) -> Result<ExitCode, Failure> {
+    let stop =
+        interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
+    let cores = allowed_cores();
+    let (Some(&first), Some(&last)) = (cores.first(), cores.last()) else {
+        return Err(Failure::RunTime("cannot tell which cores this process may use".to_owned()));
+    };
+    let shared = first == last;
+    let server = Server::start(first).map_err(|error| Failure::RunTime(format!("the server: {error}")))?;
+    println!("ntpring serves {} on cpu {first} ({})", server.address, server.backend.name());
+    if shared {
+        println!(
+            "there is one core only: server and generator take turns on it, so these times are longer than a server's alone"
+        );
+    }
+    let default_rate = if shared { RATE_SHARED } else { RATE };
+    let steady = Plan {
+        target: server.address,
+        load: Load::Rate(rate.unwrap_or(default_rate)),
+        duration: OPEN_LOOP,
+        timeout: TIMEOUT,
+        clients: CLIENTS,
+        cores: vec![last],
+        spin: !shared,
+    };
+    let saturated = Plan { load: Load::Outstanding(OUTSTANDING), duration: CLOSED_LOOP, ..steady.clone() };
+
+    println!("\n1. A steady load");
+    let outcome = load(&steady, "steady load", &stop)?;
+    let mut sum = outcome.counts.clone();
+    if !outcome.interrupted {
+        println!(
+            "\n2. As much as it answers: the rate counts here; the times are those of a queue of {OUTSTANDING}"
+        );
+        sum.add(&load(&saturated, "saturation", &stop)?.counts);
+    }
+    let totals = server.stop()?;
+    println!("\n{}", compare(&sum, &totals));
+    Ok(exit_code(&outcome, &steady))
+}
+
+fn load(plan: &Plan, name: &'static str, stop: &AtomicBool) -> Result<Outcome, Failure> {
+    let outcome = run::run(plan, &Progress::new(name, plan.duration), stop)?;
+    print!("{}", report::text(&outcome, plan));
+    Ok(outcome)
+}
+
+/// Both ends count for themselves.
+fn compare(counts: &Counts, totals: &Totals) -> String {
+    format!(
+        "the server's own counters: {} requests received, {} answered; the generator's: {} sent, {} answered",
+        totals.received(),
+        totals.answered(),
+        counts.sent,
+        counts.answered
+    )
+}
+
+/// An ntpring of one worker that serves this machine's clock on the loopback.
+struct Server {
+    address: SocketAddr,
+    backend: Backend,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<()>>,
+    // Workers read what it has published as long as it lives.
+    _publisher: Publisher<ServingState>,
+}
+
+impl Server {
+    /// On a free port; on io_uring, or on recvmmsg and sendmmsg where that is not allowed.
+    fn start(core: usize) -> io::Result<Self> {
+        let any_port = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let options =
+            SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
+        let sockets: Arc<[ServeSocket]> = Arc::new([ServeSocket::open(any_port, options)?]);
+        Self::start_on(Backend::IoUring, core, &sockets).or_else(|error| {
+            println!("io_uring is not available ({error}): using recvmmsg and sendmmsg");
+            Self::start_on(Backend::Mmsg, core, &sockets)
+        })
+    }
+
+    fn start_on(backend: Backend, core: usize, sockets: &Arc<[ServeSocket]>) -> io::Result<Self> {
+        let precision = Precision::from_nanoseconds(reading_time().as_nanos() as u64);
+        let system = SystemVariables::local_clock(LocalClock::default(), precision, SystemClock.now());
+        let publisher = Publisher::new(ServingState { system, ..ServingState::default() });
+        let (counters, stop) = (Arc::new(Counters::new()), Arc::new(AtomicBool::new(false)));
+        let (queries, _) = channel::bounded(limits::FORWARD_QUEUE);
+        let worker = Worker {
+            core,
+            sockets: Arc::clone(sockets),
+            published: publisher.subscribe(),
+            counters: Arc::clone(&counters),
+            queries,
+            stop: Arc::clone(&stop),
+            seed: fastrand::u64(..),
+        };
+        let (ready, readiness) = channel::bounded(1);
+        let thread = thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(move || worker.run(backend, move |outcome| drop(ready.send(outcome))))?;
+        readiness.recv().map_err(io::Error::other)??;
+        let address = sockets[0].local();
+        Ok(Self { address, backend, counters, stop, thread, _publisher: publisher })
+    }
+
+    /// Its counters, once its thread has ended.
+    fn stop(self) -> Result<Totals, Failure> {
+        self.stop.store(true, Relaxed);
+        match self.thread.join() {
+            Ok(Ok(())) => Ok(Totals::sum([&*self.counters])),
+            Ok(Err(error)) => Err(Failure::RunTime(format!("the server: {error}"))),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One thread's loop: send what is due, take what has come.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam::utils::CachePadded;
+use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch, is_unreachable};
+use ntpring::wire::HEADER_LEN;
+
+use crate::accounting::{Counts, Unsent};
+use crate::clock;
+use crate::flight::Flight;
+use crate::packet;
+use crate::pairing::{Measures, Pairing};
+use crate::schedule::Pace;
+
+/// Requests per sendmmsg, and replies per recvmmsg.
+const BATCH: usize = 32;
+/// Replies longer than this are cut off, which is enough to know that they are too long.
+const REPLY_MAX: usize = 128;
+/// Receive buffer asked for, per socket.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// A sleeping thread wakes this much early and spins for the rest: timers of the kernel are late by 50 µs and more. So above 10 kHz
+/// it never sleeps.
+const WAKE_EARLY_NS: u64 = 100_000;
+/// Longest sleep, so that the stop flag and timeouts are seen.
+const NAP: Duration = Duration::from_millis(10);
+/// After the last reply the sockets are listened to for so long, for duplicates.
+const LINGER_NS: u64 = 50_000_000;
+/// A target whose host refuses everything for so long is given up.
+const REFUSED_PATIENCE_NS: u64 = 1_000_000_000;
+
+/// What one thread is to do.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) target: SocketAddr,
+    /// The source address of each client.
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) pace: Pace,
+    /// Places in the in-flight table.
+    pub(crate) slots: usize,
+    /// How long a request waits for its reply, in nanoseconds.
+    pub(crate) timeout: u64,
+    /// Whether the thread has its core to itself, so that it may keep it busy in order to be on time.
+    pub(crate) spin: bool,
+}
+
+/// What the progress line shows of one thread; written by that thread alone.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) sent: CachePadded<AtomicU64>,
+    pub(crate) answered: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+/// What one thread has found.
+#[derive(Clone, Debug)]
+pub(crate) struct Findings {
+    pub(crate) counts: Counts,
+    pub(crate) measures: Measures,
+    /// From the start to the last request, in nanoseconds.
+    pub(crate) sending: u64,
+}
+
+/// A thread's sockets and books. It is built on the thread that runs it.
+pub(crate) struct Engine<'a> {
+    task: Task,
+    sockets: ClientSockets,
+    pairing: Pairing,
+    batch: RequestBatch,
+    /// Cookie and intended time of each request in the batch.
+    batched: [(u64, u64); BATCH],
+    /// Who sends the batch.
+    client: usize,
+    random: fastrand::Rng,
+    start: u64,
+    last_request: u64,
+    live: &'a Live,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Engine<'a> {
+    /// Opens the sockets and allocates all memory.
+    ///
+    /// # Errors
+    /// The number of the client whose socket could not be opened, and why.
+    pub(crate) fn new(task: Task, live: &'a Live, stop: &'a AtomicBool) -> Result<Self, (usize, io::Error)> {
+        let sizes = ExchangeSizes { batch: BATCH, payload: REPLY_MAX, receive_buffer: RECEIVE_BUFFER };
+        let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+        let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
+        Ok(Self {
+            pairing: Pairing::new(flight, task.timeout),
+            batch: RequestBatch::new(BATCH, HEADER_LEN),
+            batched: [(0, 0); BATCH],
+            client: 0,
+            random: fastrand::Rng::new(),
+            start: 0,
+            last_request: 0,
+            sockets,
+            task,
+            live,
+            stop,
+        })
+    }
+
+    /// Runs the load from `start` (nanoseconds of CLOCK_MONOTONIC) until every request is answered or given up.
+    pub(crate) fn run(mut self, start: u64) -> io::Result<Findings> {
+        self.start = start;
+        self.last_request = start;
+        let mut last_event = start;
+        loop {
+            let now = clock::now();
+            self.consider_stopping(now);
+            self.send_due(now);
+            let received = self.sockets.receive(|reply| self.pairing.received(&reply))?;
+            // After receiving, so that replies which wait in the socket's queue are not given up.
+            self.pairing.expire(now);
+            self.show();
+            if received > 0 {
+                last_event = now;
+            }
+            if self.is_finished(now, last_event) {
+                break;
+            }
+            self.rest()?;
+        }
+        self.findings()
+    }
+
+    fn consider_stopping(&mut self, now: u64) {
+        let counts = &self.pairing.counts;
+        let refused = counts.answered == 0
+            && counts.unreachable + self.sockets.unreachable() > 0
+            && now > self.start + REFUSED_PATIENCE_NS;
+        if refused || self.stop.load(Relaxed) {
+            self.task.pace.cut();
+        }
+    }
+
+    /// Sends at most one batch, so that replies are never left waiting for long.
+    fn send_due(&mut self, now: u64) {
+        if self.batch.done() == self.batch.len() {
+            self.fill_batch(now);
+        }
+        let mut retried = false;
+        while self.batch.done() < self.batch.len() {
+            let done = self.batch.done();
+            let sent_at = clock::now();
+            match self.sockets.send(self.client, &mut self.batch) {
+                Ok(sent) => {
+                    for &(cookie, intended) in &self.batched[done..done + sent] {
+                        self.pairing.sent(cookie, self.client, intended, sent_at);
+                    }
+                    self.last_request = sent_at;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let (cookie, intended) = self.batched[done];
+                    if sent_at.saturating_sub(intended) <= self.task.timeout {
+                        break;
+                    }
+                    self.pairing.given_up(cookie, Unsent::Behind);
+                    self.batch.skip();
+                }
+                // News about an earlier request; this one is not to blame, unless it meets the same again.
+                Err(error) if is_unreachable(&error) && !retried => {
+                    self.pairing.counts.unreachable += 1;
+                    retried = true;
+                }
+                Err(_) => {
+                    self.pairing.given_up(self.batched[done].0, Unsent::Refused);
+                    self.batch.skip();
+                    retried = false;
+                }
+            }
+        }
+    }
+
+    fn fill_batch(&mut self, now: u64) {
+        self.batch.clear();
+        let Some(elapsed) = now.checked_sub(self.start) else { return };
+        let room = self.pairing.flight.room().min(BATCH);
+        while self.batch.len() < room {
+            let at = self.batch.len();
+            let in_flight = self.pairing.flight.waiting() + at;
+            let Some(intended) = self.task.pace.take(elapsed, in_flight) else { break };
+            self.pairing.counts.scheduled += 1;
+            if elapsed - intended > self.task.timeout {
+                self.pairing.unsent(Unsent::Behind);
+                continue;
+            }
+            let cookie = self.pairing.flight.cookie(at, self.random.u64(..));
+            self.batched[at] = (cookie, self.start + intended);
+            self.batch.push(&packet::request(cookie));
+        }
+        self.client = (self.client + 1) % self.sockets.clients();
+    }
+
+    fn show(&self) {
+        let counts = &self.pairing.counts;
+        self.live.sent.store(counts.sent, Relaxed);
+        self.live.answered.store(counts.answered, Relaxed);
+        self.live.lost.store(counts.lost + counts.late, Relaxed);
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        self.task.pace.is_over(now.saturating_sub(self.start)) && self.batch.done() == self.batch.len()
+    }
+
+    fn is_finished(&self, now: u64, last_event: u64) -> bool {
+        if !self.is_over(now) {
+            return false;
+        }
+        let quiet = self.pairing.flight.waiting() == 0 && now > last_event.max(self.last_request) + LINGER_NS;
+        quiet || now > self.last_request + self.task.timeout + LINGER_NS
+    }
+
+    /// Sleeps, if there is time for it.
+    fn rest(&self) -> io::Result<()> {
+        let now = clock::now();
+        if self.is_over(now) {
+            return self.sockets.wait(Duration::from_millis(1));
+        }
+        let free = match self.task.pace.next() {
+            Some(due) if self.task.spin => (self.start + due).saturating_sub(now + WAKE_EARLY_NS),
+            Some(due) => (self.start + due).saturating_sub(now),
+            None if self.task.spin || self.pairing.flight.waiting() == 0 => 0,
+            None => NAP.as_nanos() as u64,
+        };
+        if free == 0 {
+            return Ok(());
+        }
+        self.sockets.wait(Duration::from_nanos(free).min(NAP))
+    }
+
+    fn findings(mut self) -> io::Result<Findings> {
+        self.pairing.expire(u64::MAX);
+        let Pairing { mut counts, measures, .. } = self.pairing;
+        counts.unreachable += self.sockets.unreachable();
+        counts.local_drops = self.sockets.drops()?;
+        debug_assert!(counts.close(), "{counts:?}");
+        Ok(Findings { counts, measures, sending: self.last_request - self.start })
+    }
+}

@@ -1,0 +1,222 @@
+//! The result as text: what it is about, what came of it, the picture, then what to beware of.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::accounting::{Counts, Invalid, Kod, Unsent};
+use crate::histogram::{Bucket, Times};
+use crate::run::{Load, Outcome, Plan};
+use crate::warnings;
+
+/// Characters of the longest bar.
+const BAR: usize = 40;
+
+/// The whole report, ending in a line break.
+pub(crate) fn text(outcome: &Outcome, plan: &Plan) -> String {
+    let mut text = heading(outcome, plan);
+    accounts(&mut text, outcome, plan);
+    latency(&mut text, outcome, plan);
+    for warning in warnings::all(outcome, plan) {
+        line(&mut text, format_args!("warning: {warning}."));
+    }
+    text
+}
+
+fn heading(outcome: &Outcome, plan: &Plan) -> String {
+    let load = match plan.load {
+        Load::Rate(rate) => format!("{rate} requests/s (open loop)"),
+        Load::Outstanding(outstanding) => {
+            format!("as fast as it answers (closed loop, {outstanding} outstanding)")
+        }
+    };
+    let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
+    format!(
+        "{}: {load} for {:.1} s{}, from {} clients, generator on cpu {}\n",
+        plan.target,
+        outcome.span(plan).as_secs_f64(),
+        if outcome.interrupted { " (interrupted)" } else { "" },
+        plan.clients,
+        cores.join(",")
+    )
+}
+
+fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {
+    let counts = &outcome.counts;
+    let rate = |count| outcome.per_second(count, plan);
+    line(
+        text,
+        format_args!(
+            "  answered   {:.0} requests/s; loss {:.4} %; offered {:.0}/s, sent {:.0}/s",
+            rate(counts.answered),
+            100.0 * counts.loss_ratio(),
+            outcome.offered(plan),
+            rate(counts.sent)
+        ),
+    );
+    line(
+        text,
+        format_args!(
+            "  scheduled  {} = {} sent + {} unsent{}",
+            counts.scheduled,
+            counts.sent,
+            counts.unsent(),
+            reasons(Unsent::ALL.map(Unsent::name), counts.unsent)
+        ),
+    );
+    line(
+        text,
+        format_args!(
+            "  sent       {} = {} answered + {} late + {} lost + {} turned away{}",
+            counts.sent,
+            counts.answered,
+            counts.late,
+            counts.lost,
+            counts.kod(),
+            reasons(Kod::ALL.map(Kod::name), counts.kod)
+        ),
+    );
+    besides(text, counts);
+}
+
+fn besides(text: &mut String, counts: &Counts) {
+    line(
+        text,
+        format_args!(
+            "  besides    {} duplicate, {} invalid{}, {} unsolicited; {} dropped by this machine; {} ICMP unreachable",
+            counts.duplicate,
+            counts.invalid(),
+            reasons(Invalid::ALL.map(Invalid::name), counts.invalid),
+            counts.unsolicited,
+            counts.local_drops,
+            counts.unreachable
+        ),
+    );
+}
+
+/// " (a 1, b 2)" of those that are not zero.
+fn reasons<const N: usize>(names: [&str; N], counts: [u64; N]) -> String {
+    let some: Vec<String> = names
+        .iter()
+        .zip(counts)
+        .filter(|&(_, count)| count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if some.is_empty() { String::new() } else { format!(" ({})", some.join(", ")) }
+}
+
+fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
+    let Some(latency) = outcome.measures.latency.summary() else { return };
+    let from = match plan.load {
+        Load::Rate(_) => "intended send time",
+        Load::Outstanding(_) => "send time (a closed loop intends none: it waits for a slow server)",
+    };
+    line(text, format_args!("latency from the {from}, {} answers:", latency.count));
+    line(
+        text,
+        format_args!(
+            "  p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
+            time(latency.p50),
+            time(latency.p90),
+            time(latency.p99),
+            time(latency.p999),
+            time(latency.max)
+        ),
+    );
+    if let Some(lag) = outcome.measures.lag.summary() {
+        line(
+            text,
+            format_args!(
+                "  of which the generator's own delay: p99 {}, max {}",
+                time(lag.p99),
+                time(lag.max)
+            ),
+        );
+    }
+    draw(text, &outcome.measures.latency);
+}
+
+fn draw(text: &mut String, times: &Times) {
+    let buckets = times.buckets();
+    let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
+    let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1);
+    for Bucket { from, to, count } in buckets {
+        line(
+            text,
+            format_args!(
+                "  {:>7} – {:<7} {:>9.4} % {}",
+                edge(from),
+                edge(to),
+                100.0 * count as f64 / total as f64,
+                bar(count, most)
+            ),
+        );
+    }
+}
+
+/// A bar of up to [`BAR`] characters; whatever is not zero can be seen.
+fn bar(count: u64, most: u64) -> String {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (count as f64 / most as f64 * (8 * BAR) as f64).round() as usize;
+    let eighths = if count > 0 { eighths.max(1) } else { 0 };
+    "█".repeat(eighths / 8) + PARTS[eighths % 8]
+}
+
+/// Microseconds with three significant digits, in the unit that suits them.
+fn time(us: f64) -> String {
+    let (value, unit) = if us < 1e3 {
+        (us, "µs")
+    } else if us < 1e6 {
+        (us / 1e3, "ms")
+    } else {
+        (us / 1e6, "s")
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
+}
+
+/// The edge of a bucket: a round number.
+fn edge(edge: Duration) -> String {
+    match edge.as_nanos() {
+        0 => "0".to_owned(),
+        below @ ..1_000 => format!("{below} ns"),
+        below @ ..1_000_000 => format!("{} µs", below as f64 / 1e3),
+        below @ ..1_000_000_000 => format!("{} ms", below as f64 / 1e6),
+        below @ ..1_000_000_000_000 => format!("{} s", below as f64 / 1e9),
+        _ => "∞".to_owned(),
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_a_unit() {
+        for (us, expected) in
+            [(0.5, "0.50 µs"), (21.34, "21.3 µs"), (999.0, "999 µs"), (1_234.0, "1.23 ms"), (2e6, "2.00 s")]
+        {
+            assert_eq!(time(us), expected);
+        }
+        assert_eq!(edge(Duration::from_nanos(1_500)), "1.5 µs");
+        assert_eq!(edge(Duration::from_millis(70)), "70 ms");
+    }
+
+    #[test]
+    fn bars_are_proportional_and_never_hide_anything() {
+        assert_eq!(bar(100, 100).chars().count(), BAR);
+        assert_eq!(bar(50, 100).chars().count(), BAR / 2);
+        assert_eq!(bar(1, 1_000_000), "▏");
+        assert_eq!(bar(0, 100), "");
+    }
+
+    #[test]
+    fn only_reasons_that_occurred_are_named() {
+        assert_eq!(reasons(["a", "b", "c"], [0, 2, 3]), " (b 2, c 3)");
+        assert_eq!(reasons(["a"], [0]), "");
+    }
+}

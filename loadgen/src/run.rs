@@ -1,0 +1,248 @@
+//! One run: threads on their cores, one common start, one result.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{self, Sender};
+use ntpring::sys::thread::pin_to;
+
+use crate::accounting::Counts;
+use crate::clock;
+use crate::engine::{Engine, Findings, Live, Task};
+use crate::failure::Failure;
+use crate::flight::{Flight, SLOTS_MAX};
+use crate::pairing::Measures;
+use crate::progress::Progress;
+use crate::schedule::{Pace, Schedule};
+use crate::target;
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: SocketAddr,
+    pub(crate) load: Load,
+    pub(crate) duration: Duration,
+    /// How long a request waits for its reply.
+    pub(crate) timeout: Duration,
+    /// Source sockets, divided among the threads.
+    pub(crate) clients: usize,
+    /// One thread on each.
+    pub(crate) cores: Vec<usize>,
+    /// Whether the threads may keep their cores busy.
+    pub(crate) spin: bool,
+}
+
+/// How much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Requests per second, whatever the server does.
+    Rate(u64),
+    /// As fast as the server answers, with so many requests unanswered at any time.
+    Outstanding(usize),
+}
+
+/// What a run has found.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) counts: Counts,
+    pub(crate) measures: Measures,
+    /// How long requests were sent.
+    pub(crate) sending: Duration,
+    /// Whether the user ended it.
+    pub(crate) interrupted: bool,
+}
+
+/// Rates of a run that was over at once refer to this time.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Between "all sockets are open" and the first request.
+const HEAD_START_NS: u64 = 5_000_000;
+/// In-flight places of a closed loop, whose rate is not known before. A table that lost requests have filled only slows it down.
+const CLOSED_LOOP_SLOTS: usize = 1 << 20;
+
+/// What a thread says once its sockets are open, or the sentence why not.
+type Ready = Result<(), String>;
+
+/// Runs the load, unless `stop` is set, showing `progress`.
+pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Failure> {
+    let tasks = plan.tasks()?;
+    let live: Vec<Live> = tasks.iter().map(|_| Live::default()).collect();
+    let (ready, readiness) = channel::unbounded::<Ready>();
+    let (starts, start) = channel::unbounded::<u64>();
+    let findings = thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for ((task, live), &core) in tasks.into_iter().zip(&live).zip(&plan.cores) {
+            let (ready, start) = (ready.clone(), start.clone());
+            threads.push(scope.spawn(move || {
+                let engine = prepare(core, task, live, stop, &ready)?;
+                // The other end is dropped when another thread could not prepare.
+                start.recv().ok().map(|start| engine.run(start))
+            }));
+        }
+        drop(ready);
+        let outcome: Ready = readiness.iter().take(threads.len()).collect();
+        if outcome.is_ok() {
+            let start = clock::now() + HEAD_START_NS;
+            for _ in &threads {
+                // A thread that is no longer there to hear it has panicked, which shows below.
+                let _ = starts.send(start);
+            }
+        }
+        drop(starts);
+        progress.show(&live, || threads.iter().all(ScopedJoinHandle::is_finished));
+        let join =
+            |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let findings: Vec<io::Result<Findings>> = threads.into_iter().filter_map(join).collect();
+        outcome.map(|()| findings)
+    });
+    collect(findings.map_err(Failure::RunTime)?, stop)
+}
+
+fn prepare<'a>(
+    core: usize,
+    task: Task,
+    live: &'a Live,
+    stop: &'a AtomicBool,
+    ready: &Sender<Ready>,
+) -> Option<Engine<'a>> {
+    let clients = task.sources.len();
+    let engine = if pin_to(core) {
+        Engine::new(task, live, stop).map_err(|(client, error)| {
+            format!("cannot open client socket {} of {clients}: {error}{}", client + 1, advice(&error))
+        })
+    } else {
+        Err(format!("cannot pin a thread to cpu {core}"))
+    };
+    let (said, engine) = match engine {
+        Ok(engine) => (Ok(()), Some(engine)),
+        Err(sentence) => (Err(sentence), None),
+    };
+    drop(ready.send(said));
+    engine
+}
+
+/// What mends an error of opening sockets.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable => ": there is no route to the target",
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
+            ": too few free ports, use fewer --clients"
+        }
+        _ if error.raw_os_error() == Some(TOO_MANY_FILES) => {
+            ": use fewer --clients, or raise the limit (ulimit -n 65536)"
+        }
+        _ => "",
+    }
+}
+
+/// EMFILE, for which std has no name.
+const TOO_MANY_FILES: i32 = 24;
+
+fn collect(findings: Vec<io::Result<Findings>>, stop: &AtomicBool) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome {
+        counts: Counts::default(),
+        measures: Measures::new(),
+        sending: Duration::ZERO,
+        interrupted: stop.load(Relaxed),
+    };
+    for findings in findings {
+        let findings = findings.map_err(|error| Failure::RunTime(format!("a socket failed: {error}")))?;
+        outcome.counts.add(&findings.counts);
+        outcome.measures.add(&findings.measures);
+        outcome.sending = outcome.sending.max(Duration::from_nanos(findings.sending));
+    }
+    Ok(outcome)
+}
+
+impl Plan {
+    fn tasks(&self) -> Result<Vec<Task>, Failure> {
+        let threads = self.cores.len();
+        if self.clients < threads {
+            let text = format!("{threads} threads need at least as many --clients, not {}", self.clients);
+            return Err(Failure::Usage(text));
+        }
+        let slots = self.slots(threads)?;
+        let sources = target::sources(self.target, self.clients);
+        Ok((0..threads)
+            .map(|thread| Task {
+                target: self.target,
+                sources: sources.iter().skip(thread).step_by(threads).copied().collect(),
+                pace: self.pace(threads, thread),
+                slots,
+                timeout: nanoseconds(self.timeout),
+                spin: self.spin,
+            })
+            .collect())
+    }
+
+    fn pace(&self, threads: usize, thread: usize) -> Pace {
+        match self.load {
+            Load::Rate(rate) => Pace::Open(Schedule::new(rate, self.requests(rate), threads, thread)),
+            Load::Outstanding(outstanding) => Pace::Closed {
+                outstanding: (outstanding / threads).max(1),
+                until: nanoseconds(self.duration),
+            },
+        }
+    }
+
+    /// The requests of the whole run; at least one.
+    fn requests(&self, rate: u64) -> u64 {
+        let requests = u128::from(rate) * self.duration.as_nanos() / 1_000_000_000;
+        u64::try_from(requests).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn slots(&self, threads: usize) -> Result<usize, Failure> {
+        let Load::Rate(rate) = self.load else { return Ok(CLOSED_LOOP_SLOTS) };
+        let rate = rate.div_ceil(threads as u64);
+        Flight::slots_for(rate, self.timeout).ok_or_else(|| {
+            Failure::Usage(format!(
+                "{rate} requests/s and thread times {:?} timeout are more requests than the {} that a thread can keep in mind: \
+                 use a lower --rate, a shorter --timeout or more --threads",
+                self.timeout,
+                SLOTS_MAX / 2
+            ))
+        })
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Outcome {
+    /// The time that rates refer to: what was planned, or longer if the generator fell behind, or shorter if it was interrupted.
+    pub(crate) fn span(&self, plan: &Plan) -> Duration {
+        let cut_short = self.interrupted || self.refused();
+        if cut_short { self.sending } else { self.sending.max(plan.duration) }.max(SHORTEST)
+    }
+
+    /// Requests per second of span.
+    pub(crate) fn per_second(&self, count: u64, plan: &Plan) -> f64 {
+        count as f64 / self.span(plan).as_secs_f64()
+    }
+
+    /// The rate that was asked for; in a closed loop, the one that came about.
+    pub(crate) fn offered(&self, plan: &Plan) -> f64 {
+        match plan.load {
+            Load::Rate(rate) => rate as f64,
+            Load::Outstanding(_) => self.per_second(self.counts.scheduled, plan),
+        }
+    }
+
+    /// Part of the scheduled rate that was really sent, 1 if the generator kept up.
+    pub(crate) fn achieved(&self, plan: &Plan) -> f64 {
+        let sent = self.counts.sent as f64 / self.counts.scheduled.max(1) as f64;
+        if matches!(plan.load, Load::Outstanding(_)) || self.interrupted || self.refused() {
+            return sent;
+        }
+        sent * plan.duration.as_secs_f64() / self.span(plan).as_secs_f64()
+    }
+
+    /// Whether the target's host refused, and nobody ever answered.
+    pub(crate) fn refused(&self) -> bool {
+        self.counts.unreachable > 0 && self.counts.answered == 0
+    }
+}

@@ -1,0 +1,183 @@
+//! Whom to load, from which addresses, and whether that is anybody else's business.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use ntpring::sys::interfaces;
+
+use crate::failure::Failure;
+
+const NTP_PORT: u16 = 123;
+
+/// What the command line names: HOST, HOST:PORT, an IPv6 address with or without brackets, [V6]:PORT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    host: String,
+    port: u16,
+}
+
+/// Which addresses of a name are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Any,
+    V4,
+    V6,
+}
+
+impl Target {
+    /// Reads what the command line names.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is no HOST, HOST:PORT, [IPV6] or [IPV6]:PORT");
+        let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
+            (text, None)
+        } else if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
+            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) };
+            (host, port)
+        } else {
+            text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+        };
+        let port = port.map_or(Ok(NTP_PORT), str::parse).map_err(|_| wrong())?;
+        if host.is_empty() || host.contains(char::is_whitespace) || port == 0 {
+            return Err(wrong());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+
+    /// The first address of the wanted family.
+    pub(crate) fn resolve(&self, family: Family) -> Result<SocketAddr, Failure> {
+        let found = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| Failure::RunTime(format!("cannot resolve {}: {error}", self.host)))?;
+        let wanted = |address: &SocketAddr| match family {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        };
+        let address = found.into_iter().find(wanted).ok_or_else(|| {
+            Failure::RunTime(format!("{} has no address of the family that was asked for", self.host))
+        })?;
+        let ip = address.ip().to_canonical();
+        if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(Failure::Usage(format!("{ip} is no address of one server")));
+        }
+        Ok(address)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Load is a nuisance to anybody who did not ask for it: free are this machine's own addresses, and those that no public server
+/// can have.
+pub(crate) fn check_manners(target: SocketAddr, operates: bool) -> Result<(), Failure> {
+    let ip = target.ip().to_canonical();
+    if operates || is_never_public(ip) || is_own(ip) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{ip} is neither this machine nor a private address: if it is your server, add --yes-i-operate-this-server"
+    )))
+}
+
+fn is_own(ip: IpAddr) -> bool {
+    interfaces::addresses().is_ok_and(|own| own.iter().any(|own| own.address.ip() == ip))
+}
+
+fn is_never_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => {
+            // RFC 2544: 198.18.0.0/15 is for benchmarks.
+            let [first, second, ..] = v4.octets();
+            let benchmark = first == 198 && second & 0xFE == 18;
+            benchmark || v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_documentation()
+        }
+        IpAddr::V6(v6) => {
+            let documentation = v6.segments()[..2] == [0x2001, 0xDB8];
+            documentation || v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
+    }
+}
+
+/// The source address of each client. On the IPv4 loopback every client has an address of its own, 127.0.1.1 and up, so that a
+/// server which spreads its clients by address uses all its workers; elsewhere clients differ by their port alone.
+pub(crate) fn sources(target: SocketAddr, clients: usize) -> Vec<IpAddr> {
+    const FIRST: u32 = Ipv4Addr::new(127, 0, 1, 1).to_bits();
+    /// What is left of 127.0.0.0/8 from the first on, but for its broadcast address.
+    const ADDRESSES: u32 = 0x7FFF_FFFF - FIRST;
+    match target.ip() {
+        IpAddr::V4(v4) if v4.is_loopback() => {
+            (0..ADDRESSES).cycle().take(clients).map(|n| Ipv4Addr::from(FIRST + n).into()).collect()
+        }
+        IpAddr::V4(_) => vec![Ipv4Addr::UNSPECIFIED.into(); clients],
+        IpAddr::V6(_) => vec![Ipv6Addr::UNSPECIFIED.into(); clients],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn targets_have_hosts_addresses_and_ports() {
+        for (text, expected) in [
+            ("ntp.example", "ntp.example:123"),
+            ("ntp.example:11123", "ntp.example:11123"),
+            ("192.0.2.1:9", "192.0.2.1:9"),
+            ("::1", "[::1]:123"),
+            ("[::1]", "[::1]:123"),
+            ("[fe80::1%lo]:99", "[fe80::1%lo]:99"),
+        ] {
+            assert_eq!(Target::parse(text).unwrap().to_string(), expected);
+        }
+        for text in ["", ":123", "host:", "host:0", "host:65536", "[::1", "[::1]x", "a b", "1:2:3"] {
+            assert!(Target::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn public_servers_are_loaded_by_their_operators_only() {
+        let check = |ip: &str, operates| check_manners(SocketAddr::new(ip.parse().unwrap(), 123), operates);
+        for free in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "198.19.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(check(free, false).is_ok(), "{free}");
+        }
+        for public in ["8.8.8.8", "198.20.0.1", "172.32.0.1", "2a00::1", "::ffff:8.8.8.8"] {
+            assert!(check(public, false).is_err(), "{public}");
+            assert!(check(public, true).is_ok(), "{public}");
+        }
+    }
+
+    #[test]
+    fn no_name_stands_for_many_servers() {
+        for text in ["0.0.0.0", "224.0.1.1", "255.255.255.255", "::", "ff02::101"] {
+            let failure = Target::parse(text).unwrap().resolve(Family::Any);
+            assert!(matches!(failure, Err(Failure::Usage(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_clients_have_addresses_of_their_own() {
+        let clients = sources("127.0.0.1:123".parse().unwrap(), 1000);
+        assert_eq!(clients.iter().collect::<HashSet<_>>().len(), 1000);
+        assert!(clients.iter().all(IpAddr::is_loopback));
+        assert_eq!(sources("[::1]:123".parse().unwrap(), 2), [Ipv6Addr::UNSPECIFIED; 2]);
+    }
+}

@@ -1,0 +1,123 @@
+//! What makes a result mean less than it seems, each with what to do about it.
+
+use std::fmt;
+
+use crate::run::{Load, Outcome, Plan};
+
+/// The generator has kept up if it sent at least this part of what was scheduled.
+const KEPT_UP: f64 = 0.99;
+/// Lag of the 99th percentile that is worth a word, in microseconds.
+const LAG_US: f64 = 1_000.0;
+
+/// One thing the reader should know before believing the figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Warning {
+    /// The target's host refused.
+    Refused,
+    /// Nothing came back.
+    NoAnswer,
+    /// The generator could not keep its schedule.
+    Behind { achieved: f64 },
+    /// The generator was on time on the whole, but not always.
+    Lag { p99_us: f64 },
+    /// The kernel did not take all requests.
+    SendFailed { count: u64 },
+    /// This machine lost replies.
+    LocalDrops { count: u64 },
+    /// The server turns requests away.
+    KissOfDeath { count: u64 },
+    /// The server's clock is not synchronised.
+    Unsynchronised { count: u64 },
+    /// Kernel stamps were missing or not usable.
+    Unstamped { count: u64 },
+}
+
+/// All that applies, the gravest first.
+pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
+    let counts = &outcome.counts;
+    let p99_us = outcome.measures.lag.summary().map_or(0.0, |lag| lag.p99);
+    let achieved = outcome.achieved(plan);
+    let open_loop = matches!(plan.load, Load::Rate(_));
+    let candidates = [
+        (outcome.refused(), Warning::Refused),
+        (counts.answered == 0 && !outcome.refused(), Warning::NoAnswer),
+        (achieved < KEPT_UP && open_loop, Warning::Behind { achieved }),
+        (p99_us > LAG_US && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
+        (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
+        (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),
+        (counts.kod() > 0, Warning::KissOfDeath { count: counts.kod() }),
+        (counts.unsynchronised > 0, Warning::Unsynchronised { count: counts.unsynchronised }),
+        (counts.unstamped > 0, Warning::Unstamped { count: counts.unstamped }),
+    ];
+    candidates.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
+}
+
+impl Warning {
+    /// Whether the figures say nothing about the server at the rate that was asked for: exit code 1.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::Refused | Self::NoAnswer | Self::Behind { .. })
+    }
+
+    /// Its name in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::NoAnswer => "no_answer",
+            Self::Behind { .. } => "behind",
+            Self::Lag { .. } => "lag",
+            Self::SendFailed { .. } => "send_failed",
+            Self::LocalDrops { .. } => "local_drops",
+            Self::KissOfDeath { .. } => "kiss_of_death",
+            Self::Unsynchronised { .. } => "unsynchronised",
+            Self::Unstamped { .. } => "unstamped",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str(
+                "nothing listens there: the target's host answered \"port unreachable\". Start the server, or name its port \
+                 (TARGET:PORT)",
+            ),
+            Self::NoAnswer => f.write_str(
+                "nothing came back. Is the address right, does a firewall drop UDP on the way, may this client ask (restrict, \
+                 allow)?",
+            ),
+            Self::Behind { achieved } => write!(
+                f,
+                "the generator fell behind: it sent {:.1} % of what was scheduled, so this says nothing about the server at that \
+                 rate. Use a lower --rate, more --threads, or another machine",
+                100.0 * achieved
+            ),
+            Self::Lag { p99_us } => write!(
+                f,
+                "one request in a hundred left more than {p99_us:.0} µs late, and that is in the latency. Give the generator a \
+                 core of its own (--cpus)"
+            ),
+            Self::SendFailed { count } => write!(
+                f,
+                "the kernel refused to send {count} requests. Is there a route, does a local firewall drop them?"
+            ),
+            Self::LocalDrops { count } => write!(
+                f,
+                "this machine dropped {count} replies before they were read; the server is not to blame for them. Use more \
+                 --threads or --clients, or raise net.core.rmem_max"
+            ),
+            Self::KissOfDeath { count } => write!(
+                f,
+                "the server turned {count} requests away. Lift its rate limit for these addresses before you measure it"
+            ),
+            Self::Unsynchronised { count } => write!(
+                f,
+                "{count} replies say that the server's clock is not synchronised: no client would use them"
+            ),
+            Self::Unstamped { count } => write!(
+                f,
+                "{count} replies had no usable kernel receive stamp (was the clock set during the run?); their latency includes \
+                 the time until they were read"
+            ),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Every directive of ntp.conf and what becomes of it: honoured by the function beside it, accepted without effect, or refused.
+
+use super::line::Line;
+use super::load::Draft;
+use super::vocabulary::{Policy, Vocabulary, Word, honour, later, reject};
+use super::{association, files, inactive, interface, local_clock, options, restrict, statistics};
+
+/// Understands the rest of a line that begins with the directive.
+pub(super) type Handler = fn(&mut Draft, &mut Line<'_, '_>);
+
+/// The words that a line may begin with.
+pub(super) static DIRECTIVES: Vocabulary<Handler> = Vocabulary { what: "directive", words: DIRECTIVE_WORDS };
+
+/// Whatever follows it on the line is skipped, too.
+const fn accept(name: &'static str, why: &'static str) -> Word<Handler> {
+    Word { name, policy: Policy::Accept { values: 0 }, inactive: None, meaning: why }
+}
+
+const NO_AUTOKEY: &str = "Autokey is insecure and not supported; use `keys`";
+const NO_BROADCAST: &str = "broadcast time is easily forged; use `server` or `pool`";
+const NO_NTS: &str = "network time security is not supported yet";
+const NO_RECONFIGURATION: &str = "the configuration is changed in its file only";
+const OLD: &str = "it is a word of old versions";
+
+const DIRECTIVE_WORDS: &[Word<Handler>] = &[
+    // Whom time is taken from.
+    later(
+        "server",
+        association::server,
+        "a source: `server [-4|-6] HOST [option]...`; 127.127.1.u is the local clock",
+        &inactive::ASSOCIATIONS,
+    ),
+    later(
+        "pool",
+        association::pool,
+        "a source for each address of a name: `pool [-4|-6] NAME [option]...`",
+        &inactive::ASSOCIATIONS,
+    ),
+    later("peer", association::peer, "with one warning, the same as `server`", &inactive::ASSOCIATIONS),
+    honour(
+        "refclock",
+        local_clock::refclock,
+        "`refclock local [option]...` is the local clock; other drivers are errors",
+    ),
+    honour("fudge", local_clock::fudge, "settings of the local clock: `fudge 127.127.1.u [option]...`"),
+    reject("broadcast", NO_BROADCAST),
+    reject("broadcastclient", NO_BROADCAST),
+    reject("multicastclient", NO_BROADCAST),
+    reject("manycastclient", NO_BROADCAST),
+    reject("manycastserver", NO_BROADCAST),
+    // Who may ask.
+    honour(
+        "restrict",
+        restrict::restrict,
+        "who may ask what: `restrict [-4|-6] ADDRESS|default|source [flag]...`",
+    ),
+    reject("unrestrict", "take the flags from the `restrict` line instead"),
+    later(
+        "discard",
+        options::discard,
+        "rate limit of `limited` addresses: `discard [option number]...`",
+        &inactive::RATE_LIMIT,
+    ),
+    later(
+        "limit",
+        options::limit,
+        "the same, in ntpsec's words: `limit [option number]...`",
+        &inactive::RATE_LIMIT,
+    ),
+    honour(
+        "interface",
+        interface::interface,
+        "`interface listen|ignore|drop all|ipv4|ipv6|wildcard|ADDRESS[/BITS]|NAME`",
+    ),
+    honour("nic", interface::interface, "another name of `interface`"),
+    // Keys.
+    later("keys", files::keys, "file of symmetric keys", &inactive::KEYS),
+    later(
+        "trustedkey",
+        files::trusted_key,
+        "key ids in use, 1–65535: `trustedkey 1 5 (10 ... 20)`",
+        &inactive::KEYS,
+    ),
+    later(
+        "controlkey",
+        files::control_key,
+        "key id of control messages that change something, 1–65535",
+        &inactive::CONTROL,
+    ),
+    accept("requestkey", "there is no mode 7"),
+    accept("crypto", NO_AUTOKEY),
+    accept("keysdir", NO_AUTOKEY),
+    accept("ident", NO_AUTOKEY),
+    accept("revoke", NO_AUTOKEY),
+    accept("automax", NO_AUTOKEY),
+    reject("autokey", NO_AUTOKEY),
+    accept("nts", NO_NTS),
+    accept("ntpsigndsocket", "signing for Windows domains is not supported"),
+    // Files.
+    honour("includefile", files::include_file, "more configuration, up to 5 files deep"),
+    later(
+        "driftfile",
+        files::drift_file,
+        "where the frequency error is kept, parts per million",
+        &inactive::DISCIPLINE,
+    ),
+    later(
+        "leapfile",
+        files::leap_file,
+        "leap second table: `leapfile PATH [checkhash|ignorehash]`",
+        &inactive::LEAP_FILE,
+    ),
+    later("logfile", files::log_file, "where the log goes", &inactive::LOG_FILE),
+    later("pidfile", files::pid_file, "where the process id is written", &inactive::PID_FILE),
+    later("statsdir", statistics::statsdir, "where statistics files are written", &inactive::STATISTICS),
+    later(
+        "statistics",
+        statistics::statistics,
+        "which statistics files are written: `statistics SET...`",
+        &inactive::STATISTICS,
+    ),
+    later(
+        "filegen",
+        statistics::filegen,
+        "how statistics files are written: `filegen SET [option]...`",
+        &inactive::STATISTICS,
+    ),
+    accept("logconfig", "what is logged is not selected by class"),
+    // Numbers and switches.
+    later(
+        "tinker",
+        options::tinker,
+        "the clock discipline: `tinker [option number]...`",
+        &inactive::DISCIPLINE,
+    ),
+    later("tos", options::tos, "selection among sources: `tos [option number]...`", &inactive::DISCIPLINE),
+    honour("enable", options::enable, "`enable SWITCH...`"),
+    honour("disable", options::disable, "`disable SWITCH...`"),
+    later(
+        "mru",
+        options::mru,
+        "bound of the list of recent clients: `mru [option number]...`",
+        &inactive::MONITOR,
+    ),
+    later("dscp", options::dscp, "DSCP of sent packets, 0–63", &inactive::DSCP),
+    later(
+        "leapsmearinterval",
+        options::leap_smear_interval,
+        "spread a leap second over so many seconds, 0–86400",
+        &inactive::LEAP_SMEAR,
+    ),
+    // The rest.
+    accept("rlimit", "limits are those of the service manager"),
+    accept("setvar", "there are no variables of users"),
+    accept("trap", "there are no traps"),
+    accept("phone", "there is no modem driver"),
+    accept("tick", "the tick is the kernel's"),
+    accept("nonvolatile", "when the driftfile is written cannot be chosen"),
+    accept("saveconfigdir", NO_RECONFIGURATION),
+    accept("unpeer", NO_RECONFIGURATION),
+    accept("unconfig", NO_RECONFIGURATION),
+    accept("reset", NO_RECONFIGURATION),
+    accept("extra", "`ntpring serve --listen` takes any address and port"),
+    accept("mdnstries", "nothing is registered with mDNS"),
+    accept("pollskewlist", "polls are spread at random"),
+    accept("device", "no reference clock has a device"),
+    accept("authenticate", OLD),
+    accept("authdelay", OLD),
+    accept("broadcastdelay", OLD),
+    accept("calldelay", OLD),
+    accept("clientlimit", OLD),
+    accept("clientperiod", OLD),
+    accept("dynamic", OLD),
+    accept("maxpoll", "it is an option of `server`"),
+    accept("minpoll", "it is an option of `server`"),
+    accept("multicastdelay", OLD),
+    accept("novolley", OLD),
+    accept("precision", "the precision is measured"),
+    accept("qos", OLD),
+    reject("simulate", "there is no simulator"),
+];
+
+/// Understands one line, the first word of which is its directive.
+pub(super) fn obey(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    match line.look_up(line.keyword(), &DIRECTIVES) {
+        Some(handler) => handler(draft, line),
+        None => {
+            line.skip_rest();
+            // Gives the warning, if it is one.
+            line.is_good();
+        }
+    }
+}

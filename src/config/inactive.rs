@@ -1,0 +1,30 @@
+//! What is read and checked, but not obeyed yet. Each is reported once, at its first use. Whoever makes a feature work deletes
+//! its constant here, and the compiler shows the words that ask for it.
+
+/// Something that ntp.conf can ask for and that is not active yet.
+#[derive(Debug)]
+pub(super) struct Feature {
+    /// Tells features apart.
+    pub(super) name: &'static str,
+    /// What happens as long as it is not active.
+    pub(super) meanwhile: &'static str,
+}
+
+const fn feature(name: &'static str, meanwhile: &'static str) -> Feature {
+    Feature { name, meanwhile }
+}
+
+pub(super) static ASSOCIATIONS: Feature =
+    feature("associations", "no time is taken from other servers, only the local clock is served");
+pub(super) static DISCIPLINE: Feature = feature("discipline", "the clock is not adjusted");
+pub(super) static KEYS: Feature = feature("keys", "requests authenticated with a key get no answer");
+pub(super) static CONTROL: Feature = feature("control", "control messages (ntpq) get no answer");
+pub(super) static RATE_LIMIT: Feature = feature("rate limit", "no request is refused for coming too often");
+pub(super) static MONITOR: Feature = feature("monitor", "clients are not recorded");
+pub(super) static TIME1: Feature = feature("time1", "the local clock is served without the correction");
+pub(super) static LEAP_FILE: Feature = feature("leap file", "leap seconds are not announced");
+pub(super) static LEAP_SMEAR: Feature = feature("leap smear", "leap seconds are not smeared");
+pub(super) static STATISTICS: Feature = feature("statistics", "statistics files are not written");
+pub(super) static LOG_FILE: Feature = feature("log file", "the log goes to standard error");
+pub(super) static PID_FILE: Feature = feature("pid file", "no such file is written");
+pub(super) static DSCP: Feature = feature("dscp", "packets leave with DSCP 0");

@@ -1,0 +1,403 @@
+//! The client's side: many connected UDP sockets, requests out by sendmmsg, replies in by recvmmsg.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+use std::{io, mem, ptr};
+
+use socket2::Socket;
+
+use super::clock::{self, Timespec};
+use super::mmsg::ReceiveBatch;
+use super::socket::{new_udp, set_int, set_receive_buffer};
+use super::{check, cmsg};
+
+/// Connected sockets, one per client that is played, and the memory for one batch of replies. A connected socket hears from its
+/// target alone, and hears when the target's host refuses.
+pub struct ClientSockets {
+    sockets: Vec<Socket>,
+    epoll: OwnedFd,
+    ready: Box<[libc::epoll_event]>,
+    replies: ReceiveBatch,
+    unreachable: u64,
+}
+
+/// Sizes of the buffers for replies.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeSizes {
+    /// Replies per recvmmsg.
+    pub batch: usize,
+    /// Largest payload that is not truncated, in bytes.
+    pub payload: usize,
+    /// Receive buffer asked for, per socket, in bytes.
+    pub receive_buffer: usize,
+}
+
+/// A datagram that came to one of the sockets.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    /// Which socket, in the order they were opened.
+    pub client: usize,
+    /// The kernel's receive stamp, CLOCK_REALTIME; `None` if it gave none.
+    pub stamp: Option<Timespec>,
+    /// When the call that brought it had returned.
+    pub seen: Seen,
+    /// The payload; `None` if it did not fit the buffer.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// One moment on two clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// CLOCK_REALTIME.
+    pub realtime: Timespec,
+    /// CLOCK_MONOTONIC.
+    pub monotonic: Timespec,
+}
+
+impl Seen {
+    /// Reads both clocks, again if something came between.
+    pub fn now() -> Self {
+        const UNDISTURBED_NS: i128 = 2_000;
+        const TRIES: usize = 4;
+        let mut best = (i128::MAX, Self { realtime: clock::realtime(), monotonic: clock::monotonic() });
+        for _ in 0..TRIES {
+            let before = clock::monotonic().as_nanos();
+            let seen = Self { realtime: clock::realtime(), monotonic: clock::monotonic() };
+            let taken = seen.monotonic.as_nanos() - before;
+            if taken < best.0 {
+                best = (taken, seen);
+            }
+            if taken < UNDISTURBED_NS {
+                break;
+            }
+        }
+        best.1
+    }
+}
+
+impl ClientSockets {
+    /// Opens one socket per source address, connected to `target`; the unspecified address leaves the choice to the routing table.
+    ///
+    /// # Errors
+    /// The source's number and what the kernel said about it.
+    pub fn connect(
+        sources: &[IpAddr],
+        target: SocketAddr,
+        sizes: ExchangeSizes,
+    ) -> Result<Self, (usize, io::Error)> {
+        let mut sockets = Vec::with_capacity(sources.len());
+        let epoll = new_epoll().map_err(|error| (0, error))?;
+        for (client, &source) in sources.iter().enumerate() {
+            let socket = open(source, target, sizes.receive_buffer).map_err(|error| (client, error))?;
+            watch(&epoll, &socket, client).map_err(|error| (client, error))?;
+            sockets.push(socket);
+        }
+        Ok(Self {
+            ready: vec![libc::epoll_event { events: 0, u64: 0 }; sizes.batch].into_boxed_slice(),
+            replies: ReceiveBatch::new(sizes.batch, sizes.payload),
+            sockets,
+            epoll,
+            unreachable: 0,
+        })
+    }
+
+    /// How many sockets there are.
+    pub fn clients(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Sleeps until something arrives, or `timeout` is over; to the nanosecond, as far as the kernel's timers go.
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let mut entry = libc::pollfd { fd: self.epoll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let timeout = libc::timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        // SAFETY: one pollfd and one timespec, both live for the call; a null signal mask changes nothing.
+        match check(unsafe { libc::ppoll(&raw mut entry, 1, &raw const timeout, ptr::null()) }) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what waits in `requests` from one socket, as far as the kernel takes it without blocking; returns how many left.
+    ///
+    /// # Errors
+    /// What the kernel says about the first request that waits. Errors of earlier requests appear here too: an ICMP message that
+    /// came meanwhile fails the next send, and that only.
+    pub fn send(&self, client: usize, requests: &mut RequestBatch) -> io::Result<usize> {
+        let waiting = &mut requests.headers[requests.sent..requests.filled];
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let socket = self.sockets[client].as_raw_fd();
+        let count = waiting.len() as libc::c_uint;
+        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns; it is borrowed exclusively
+        // here, and the kernel copies the payloads before it returns.
+        let sent = check(unsafe { libc::sendmmsg(socket, waiting.as_mut_ptr(), count, libc::MSG_DONTWAIT) })?;
+        requests.sent += sent as usize;
+        Ok(sent as usize)
+    }
+
+    /// Hands over what has arrived without waiting, at most one batch of every readable socket; returns how many datagrams it was.
+    pub fn receive(&mut self, mut visit: impl FnMut(Reply<'_>)) -> io::Result<usize> {
+        let mut total = 0;
+        let room = self.ready.len() as libc::c_int;
+        // SAFETY: `ready` is valid for writing `room` events and borrowed exclusively.
+        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), self.ready.as_mut_ptr(), room, 0) };
+        let ready = match check(ready) {
+            Ok(ready) => ready as usize,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        for event in &self.ready[..ready] {
+            let client = event.u64 as usize;
+            match self.replies.receive(&self.sockets[client]) {
+                Ok(received) => {
+                    total += received;
+                    visit_batch(&mut self.replies, client, received, &mut visit);
+                }
+                Err(error) if is_unreachable(&error) => self.unreachable += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(total)
+    }
+
+    /// ICMP "unreachable" errors that receiving has met; [`is_unreachable`] tells those that sending has met.
+    pub fn unreachable(&self) -> u64 {
+        self.unreachable
+    }
+
+    /// Datagrams that these sockets have lost because their queues were full: the counter behind SO_RXQ_OVFL, which is attached to
+    /// a later datagram only, read where it stands.
+    pub fn drops(&self) -> io::Result<u64> {
+        self.sockets.iter().map(|socket| Ok(u64::from(drops_of(socket)?))).sum()
+    }
+}
+
+/// Whether an error of a connected socket is an ICMP message about something sent before.
+pub fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH))
+}
+
+/// Requests that leave with one sendmmsg call; filled from the front, sent from the front.
+pub struct RequestBatch {
+    // Up to `filled`, headers[i] points at vectors[i] and that into slot i of the area. None of the three ever moves or grows.
+    headers: Box<[libc::mmsghdr]>,
+    vectors: Box<[libc::iovec]>,
+    area: Box<[u8]>,
+    slot: usize,
+    filled: usize,
+    sent: usize,
+}
+
+impl RequestBatch {
+    /// Room for `capacity` requests of up to `longest` bytes each.
+    pub fn new(capacity: usize, longest: usize) -> Self {
+        // SAFETY: mmsghdr is a C struct of integers and pointers; all zeroes is the empty message.
+        let empty: libc::mmsghdr = unsafe { mem::zeroed() };
+        let nowhere = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        Self {
+            headers: vec![empty; capacity].into_boxed_slice(),
+            vectors: vec![nowhere; capacity].into_boxed_slice(),
+            area: vec![0; capacity * longest].into_boxed_slice(),
+            slot: longest,
+            filled: 0,
+            sent: 0,
+        }
+    }
+
+    /// Appends a request; false if there is no room for it.
+    pub fn push(&mut self, request: &[u8]) -> bool {
+        let at = self.filled;
+        let slot = self.area.get_mut(at * self.slot..(at + 1) * self.slot);
+        let Some(place) = slot.and_then(|slot| slot.get_mut(..request.len())) else { return false };
+        place.copy_from_slice(request);
+        self.vectors[at] = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() };
+        self.headers[at].msg_hdr.msg_iov = &raw mut self.vectors[at];
+        self.headers[at].msg_hdr.msg_iovlen = 1;
+        self.filled += 1;
+        true
+    }
+
+    /// Requests in the batch, sent and waiting.
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// Whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Requests that are done with: sent or passed over.
+    pub fn done(&self) -> usize {
+        self.sent
+    }
+
+    /// Passes over the first request that waits.
+    pub fn skip(&mut self) {
+        self.sent = self.filled.min(self.sent + 1);
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+        self.sent = 0;
+    }
+}
+
+fn open(source: IpAddr, target: SocketAddr, receive_buffer: usize) -> io::Result<Socket> {
+    let socket = new_udp(target)?;
+    socket.set_nonblocking(true)?;
+    set_int(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+    set_receive_buffer(&socket, receive_buffer)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect(&target.into())?;
+    Ok(socket)
+}
+
+fn new_epoll() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the descriptor that comes back is new and owned by nobody else.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?)) }
+}
+
+fn watch(epoll: &OwnedFd, socket: &Socket, client: usize) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: client as u64 };
+    // SAFETY: `event` lives for the call, which copies it; both descriptors are open.
+    check(unsafe {
+        libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event)
+    })
+    .map(drop)
+}
+
+fn visit_batch(
+    replies: &mut ReceiveBatch,
+    client: usize,
+    received: usize,
+    visit: &mut impl FnMut(Reply<'_>),
+) {
+    let seen = Seen::now();
+    for slot in 0..received {
+        match replies.parts(slot) {
+            Some((_, parts)) => {
+                let stamp = cmsg::parse(parts.control).stamp;
+                visit(Reply { client, stamp, seen, payload: Some(parts.payload) });
+            }
+            None => visit(Reply { client, stamp: None, seen, payload: None }),
+        }
+    }
+}
+
+/// SO_MEMINFO's array of counters, and where in it the drops stand (SK_MEMINFO_DROPS of linux/sock_diag.h).
+const MEMINFO_WORDS: usize = 9;
+const MEMINFO_DROPS: usize = 8;
+
+fn drops_of(socket: &Socket) -> io::Result<u32> {
+    let mut words = [0_u32; MEMINFO_WORDS];
+    let mut length = mem::size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `words`.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(words[MEMINFO_DROPS])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use super::*;
+
+    const SIZES: ExchangeSizes = ExchangeSizes { batch: 8, payload: 64, receive_buffer: 1 << 16 };
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn clients(sources: &[IpAddr], target: SocketAddr) -> ClientSockets {
+        ClientSockets::connect(sources, target, SIZES).unwrap()
+    }
+
+    fn requests(payloads: &[[u8; 4]]) -> RequestBatch {
+        let mut batch = RequestBatch::new(payloads.len(), 4);
+        assert!(payloads.iter().all(|payload| batch.push(payload)));
+        batch
+    }
+
+    #[test]
+    fn requests_leave_from_their_sources_and_replies_come_back_stamped() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let sources = [IpAddr::from([127, 0, 1, 1]), IpAddr::from([127, 0, 1, 2])];
+        let mut clients = clients(&sources, server.local_addr().unwrap());
+        let mut buffer = [0; 100];
+        for (client, source) in sources.into_iter().enumerate() {
+            assert_eq!(clients.send(client, &mut requests(&[*b"one.", *b"two."])).unwrap(), 2);
+            for expected in [b"one.", b"two."] {
+                let (length, peer) = server.recv_from(&mut buffer).unwrap();
+                assert_eq!((&buffer[..length], peer.ip()), (&expected[..], source));
+                server.send_to(expected, peer).unwrap();
+            }
+            server
+                .send_to(&[0; 65], clients.sockets[client].local_addr().unwrap().as_socket().unwrap())
+                .unwrap();
+            clients.wait(PATIENCE).unwrap();
+            let mut seen = Vec::new();
+            let received = clients.receive(|reply| {
+                let age = reply.stamp.map(|stamp| reply.seen.realtime.as_nanos() - stamp.as_nanos());
+                assert!(reply.payload.is_none() || age.is_some_and(|age| age >= 0), "stamped {age:?}");
+                seen.push((reply.client, reply.payload.map(<[u8]>::to_vec)));
+            });
+            assert_eq!(received.unwrap(), 3);
+            let expected = [Some(b"one.".to_vec()), Some(b"two.".to_vec()), None];
+            assert_eq!(seen, expected.map(|payload| (client, payload)));
+        }
+    }
+
+    #[test]
+    fn a_closed_port_is_told() {
+        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let mut clients = clients(&[Ipv4Addr::LOCALHOST.into()], closed);
+        clients.send(0, &mut requests(&[*b"ping"])).unwrap();
+        clients.wait(PATIENCE).unwrap();
+        assert_eq!(clients.receive(|_| panic!("nobody answers")).unwrap(), 0);
+        assert_eq!(clients.unreachable(), 1);
+    }
+
+    #[test]
+    fn what_a_full_queue_loses_is_counted_without_a_later_datagram() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let sizes = ExchangeSizes { receive_buffer: 1, ..SIZES };
+        let target = server.local_addr().unwrap();
+        let clients = ClientSockets::connect(&[Ipv4Addr::LOCALHOST.into()], target, sizes).unwrap();
+        let peer = clients.sockets[0].local_addr().unwrap().as_socket().unwrap();
+        for _ in 0..100 {
+            server.send_to(&[0; 48], peer).unwrap();
+        }
+        let drops = clients.drops().unwrap();
+        assert!(
+            (50..100).contains(&drops),
+            "{drops} of 100 datagrams dropped by the smallest buffer there is"
+        );
+    }
+
+    #[test]
+    fn a_batch_takes_what_fits_and_no_more() {
+        let mut batch = RequestBatch::new(1, 4);
+        assert!(!batch.push(b"long."));
+        assert!(batch.is_empty());
+        assert!(batch.push(b"fits"));
+        assert!(!batch.push(b"full"));
+        batch.skip();
+        batch.skip();
+        assert_eq!((batch.len(), batch.done()), (1, 1));
+        batch.clear();
+        assert!(batch.is_empty());
+    }
+}
