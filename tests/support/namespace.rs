@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -112,6 +112,22 @@ impl Namespace {
         for (namespace, link, address) in [(self, here, "fe80::1/64"), (other, there, "fe80::2/64")] {
             namespace.ip(&format!("link set {link} addrgenmode none up"));
             namespace.address(link, address);
+        }
+        self.wait_for_carrier(here);
+        other.wait_for_carrier(there);
+    }
+
+    /// The kernel notices the carrier a moment after both ends are up, and drops what is sent before.
+    fn wait_for_carrier(&self, link: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let show = || {
+            let mut show = command("ip");
+            show.args(["-oneline", "link", "show", "dev", link]);
+            self.run(show).text
+        };
+        while !show().contains("state UP") {
+            assert!(Instant::now() < deadline, "{link} has no carrier: {}", show());
+            thread::sleep(Duration::from_millis(10));
         }
     }
 

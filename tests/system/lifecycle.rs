@@ -185,7 +185,7 @@ fn with_etc_ntp_conf(arguments: &str) -> Command {
     const SCRIPT: &str = r#"
 set -e
 mount -t tmpfs none /etc
-printf 'server 127.127.1.0\nfudge 127.127.1.0 stratum 9\n' >/etc/ntp.conf
+printf 'server 127.127.1.0\nfudge 127.127.1.0 stratum 12\n' >/etc/ntp.conf
 exec "$@"
 "#;
     let mut shell = command("unshare");
@@ -200,6 +200,6 @@ fn etc_ntp_conf_is_the_default_of_serve_and_never_read_by_the_embedded_default()
     for (arguments, is_read) in [("serve", true), ("", false)] {
         let _daemon = Daemon::start_command(&namespace, with_etc_ntp_conf(arguments));
         let reply = ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").expect("a reply");
-        assert_eq!(reply.stratum == 10, is_read, "ntpring {arguments}: {reply:?}");
+        assert_eq!(reply.stratum == 13, is_read, "ntpring {arguments}: {reply:?}");
     }
 }

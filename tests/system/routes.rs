@@ -48,7 +48,8 @@ fn s25_request_by_one_uplink_reply_by_the_other_keeps_the_address() {
 
     for (from, to) in [("10.9.9.9:0", "10.0.0.1:123"), ("[fd09::9]:0", "[fd00:0:0:a::1]:123")] {
         let (socket, to) = (client.socket(from), to.parse::<SocketAddr>().expect("an address"));
-        ask(&socket, to); // Neighbours are known to each other now, and only replies move.
+        // After this the neighbours know each other, and nothing but requests and replies moves.
+        ask(&socket, to).expect("a first reply");
         let before = received_packets(&client, "wan1");
         let reply = ask(&socket, to).expect("a reply");
         assert_eq!(reply.from, to);
