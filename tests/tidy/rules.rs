@@ -283,7 +283,8 @@ fn sizes(source: &Source, report: &mut impl FnMut(usize, String)) {
         }
     }
     for (number, line) in source.lines.iter().enumerate() {
-        let columns = line.text.chars().count();
+        // A message stays in one piece, so that whoever reads it in a log finds it in the source.
+        let columns = line.code.chars().count() + line.comment.chars().count();
         if columns > COLUMNS {
             report(number, format!("{columns} columns, at most {COLUMNS}"));
         }

@@ -10,8 +10,6 @@ pub(crate) struct Source {
 /// One line.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// As it stands in the file.
-    pub(crate) text: String,
     /// Its code; comments are left out, and the contents of strings and characters too.
     pub(crate) code: String,
     /// Its comments.
@@ -36,7 +34,7 @@ impl Source {
         let mut lines = Vec::new();
         let mut state = State::Code;
         for line in text.lines() {
-            let mut scanned = Line { text: line.to_owned(), ..Line::default() };
+            let mut scanned = Line::default();
             state = scan(line, state, &mut scanned);
             lines.push(scanned);
         }

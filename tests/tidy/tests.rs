@@ -116,6 +116,7 @@ fn sizes_are_bounded() {
     is_clean("src/wire/a.rs", &tests(150));
     is_found("src/wire/a.rs", &format!("// {}", "x".repeat(108)), 1, "111 columns");
     is_clean("src/wire/a.rs", &format!("// {}", "ü".repeat(107)));
+    is_clean("src/wire/a.rs", &format!("warn!(\"{}\");", "x".repeat(200)));
 }
 
 #[test]
