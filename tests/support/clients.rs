@@ -1,4 +1,5 @@
-//! Real NTP clients: unpacked by `./ci.sh test` (their packages conflict, so they are never installed), or the machine's own.
+//! Real NTP clients: unpacked by `./ci.sh test` (their packages conflict, so they are never installed), or
+//! the machine's own.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ pub(crate) fn lasting_client(facility: &str, program: &str) -> Option<Command> {
     Some(with_libraries(command(find(facility, program)?)))
 }
 
-/// A Python program with the unpacked modules in reach, given 30 s to end; or None with a skip when it cannot import `module`.
+/// A Python program with the unpacked modules in reach, given 30 s to end; or None with a skip when it cannot
+/// import `module`.
 pub(crate) fn python(facility: &str, module: &str, script: &str) -> Option<Command> {
     // Debian's modules belong to Debian's Python, which need not be the first on the PATH.
     let python = if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };

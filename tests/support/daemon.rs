@@ -1,4 +1,5 @@
-//! The daemon under test, as a process: started without the right to set the clock, listened to, signalled, and always ended.
+//! The daemon under test, as a process: started without the right to set the clock, listened to, signalled,
+//! and always ended.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -32,7 +33,7 @@ struct Log {
 }
 
 /// `ntpring` with arguments, without CAP_SYS_TIME.
-pub(crate) fn ntpring<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+fn ntpring<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut ntpring = command(env!("CARGO_BIN_EXE_ntpring"));
     ntpring.args(arguments);
     ntpring
@@ -185,7 +186,8 @@ pub(crate) fn status_field<'a>(status: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name} in {status}"))[name.len() + 1..].trim()
 }
 
-/// What SIGUSR1 prints: `{"received":N,"answered":N,"forwarded":N,"dropped":{REASON:N,…},"workers":[{"cpu":N,"received":N,…},…]}`.
+/// What SIGUSR1 prints:
+/// `{"received":N,"answered":N,"forwarded":N,"dropped":{REASON:N,…},"workers":[{"cpu":N,"received":N,…},…]}`.
 #[derive(Debug)]
 pub(crate) struct Counters(pub(crate) Value);
 

@@ -1,4 +1,5 @@
-//! What the whole-daemon tests stand on: network namespaces, the daemon under test, real NTP clients, and loud skips.
+//! What the whole-daemon tests stand on: network namespaces, the daemon under test, real NTP clients, and
+//! loud skips.
 
 pub(crate) mod clients;
 pub(crate) mod daemon;

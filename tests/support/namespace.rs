@@ -1,5 +1,6 @@
-//! Network namespaces that need no cleaning up: each is held by one thread of the test and by nothing else, so it vanishes with
-//! its links when the test ends, whichever way the test ends. There is no name that two test runs could both choose.
+//! Network namespaces that need no cleaning up: each is held by one thread of the test and by nothing else,
+//! so it vanishes with its links when the test ends, whichever way the test ends. There is no name that two
+//! test runs could both choose.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -8,7 +9,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -16,7 +17,8 @@ use super::skip::skip;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network namespace of its own, loopback up. Everything in it is started or opened by the one thread that holds it.
+/// A network namespace of its own, loopback up. Everything in it is started or opened by the one thread that
+/// holds it.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     jobs: Sender<Job>,
@@ -61,7 +63,8 @@ impl Namespace {
         }
     }
 
-    /// Runs `work` on the thread that holds the namespace: sockets it opens and programs it starts belong to the namespace.
+    /// Runs `work` on the thread that holds the namespace: sockets it opens and programs it starts belong to
+    /// the namespace.
     pub(crate) fn inside<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
         let (done, result) = mpsc::channel();
         let job = Box::new(move || done.send(work()).expect("the caller waits"));
@@ -101,13 +104,30 @@ impl Namespace {
         assert_eq!(finished.code, Some(0), "ip {words}: {}", finished.text);
     }
 
-    /// A veth pair: `here` in this namespace with fe80::1, `there` in the other one with fe80::2, both up. Several pairs between two
-    /// namespaces have the same link-local addresses, and only the scope tells them apart.
+    /// A veth pair: `here` in this namespace with fe80::1, `there` in the other one with fe80::2, both up.
+    /// Several pairs between two namespaces have the same link-local addresses, and only the scope tells them
+    /// apart.
     pub(crate) fn connect(&self, here: &str, other: &Self, there: &str) {
         self.ip(&format!("link add {here} type veth peer name {there} netns {}", other.path));
         for (namespace, link, address) in [(self, here, "fe80::1/64"), (other, there, "fe80::2/64")] {
             namespace.ip(&format!("link set {link} addrgenmode none up"));
             namespace.address(link, address);
+        }
+        self.wait_for_carrier(here);
+        other.wait_for_carrier(there);
+    }
+
+    /// The kernel notices the carrier a moment after both ends are up, and drops what is sent before.
+    fn wait_for_carrier(&self, link: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let show = || {
+            let mut show = command("ip");
+            show.args(["-oneline", "link", "show", "dev", link]);
+            self.run(show).text
+        };
+        while !show().contains("state UP") {
+            assert!(Instant::now() < deadline, "{link} has no carrier: {}", show());
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -126,8 +146,8 @@ impl Namespace {
     }
 }
 
-/// A command that cannot set the machine's clock, because it and its children run without CAP_SYS_TIME, and that dies with the
-/// namespace it is started in.
+/// A command that cannot set the machine's clock, because it and its children run without CAP_SYS_TIME, and
+/// that dies with the namespace it is started in.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--inh-caps", "-sys_time", "--bounding-set", "-sys_time", "--"]);

@@ -7,7 +7,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, Se
 use super::namespace::Namespace;
 use super::skip::skip;
 
-/// One system call, the value its first argument must have to be forbidden (None: any), and the error it fails with.
+/// One system call, the value its first argument must have to be forbidden (None: any), and the error it
+/// fails with.
 pub(crate) type Forbidden = (i64, Option<u64>, i32);
 
 /// What container runtimes' default profiles do to io_uring.
@@ -16,7 +17,8 @@ pub(crate) const IO_URING: Forbidden = (libc::SYS_io_uring_setup, None, libc::EP
 pub(crate) const IPV6_SOCKETS: Forbidden =
     (libc::SYS_socket, Some(libc::AF_INET6 as u64), libc::EAFNOSUPPORT);
 
-/// Installs the filter for all that starts in `namespace` from now on; false with a skip where filters are not permitted.
+/// Installs the filter for all that starts in `namespace` from now on; false with a skip where filters are
+/// not permitted.
 pub(crate) fn forbid(namespace: &Namespace, (call, argument, error): Forbidden) -> bool {
     let equals = |value| SeccompCondition::new(0, Dword, Eq, value).expect("a condition");
     let rules =

@@ -1,12 +1,13 @@
-//! A test that cannot run here says so. It never passes silently: `./ci.sh test` prints and counts every skip, and where
-//! NTPRING_REQUIRE names the missing facility the skip is a failure.
+//! A test that cannot run here says so. It never passes silently: `./ci.sh test` prints and counts every
+//! skip, and where NTPRING_REQUIRE names the missing facility the skip is a failure.
 
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::thread;
 
-/// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so it is an error.
+/// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
+/// it is an error.
 const FACILITIES: [&str; 13] = [
     "netns",
     "io_uring",

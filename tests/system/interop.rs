@@ -1,4 +1,5 @@
-//! Real clients in another namespace accept the server that the seed's configuration makes, over IPv4 and IPv6.
+//! Real clients in another namespace accept the server that the seed's configuration makes, over IPv4 and
+//! IPv6.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -22,7 +23,8 @@ fn seed_server() -> Option<(Scene, Daemon)> {
     Some((scene, daemon))
 }
 
-/// Runs one client against each of the server's addresses, `arguments` before the address; each run must exit with 0.
+/// Runs one client against each of the server's addresses, `arguments` before the address; each run must exit
+/// with 0.
 fn against_both_families(facility: &str, program: &str, arguments: &[&str], check: impl Fn(&str, &Finished)) {
     if find(facility, program).is_none() {
         return;
@@ -169,10 +171,8 @@ fn ntpd_follows(address: &str) {
     };
     let Some((scene, server)) = seed_server() else { return };
     let conf = format!("{SCRATCH}/ntpd-{}.conf", address.replace(':', "-"));
-    let text = format!(
-        "restrict default nomodify nopeer noquery\nrestrict 127.0.0.1\nrestrict ::1\nserver {address} iburst\n"
-    );
-    fs::write(&conf, text).expect("a scratch file");
+    let access = "restrict default nomodify nopeer noquery\nrestrict 127.0.0.1\nrestrict ::1\n";
+    fs::write(&conf, format!("{access}server {address} iburst\n")).expect("a scratch file");
     ntpd.args(["-n", "-c", &conf]);
     let ntpd = Daemon::spawn(&scene.client, ntpd);
     // iburst sends six requests 2 s apart, and ntpd selects a source after the fourth reply.
@@ -198,14 +198,19 @@ fn systemd_timesyncd_synchronises_to_us() {
     else {
         return;
     };
-    // Its files are at fixed places, so it gets a mount namespace with its own. strace answers clock_adjtime in the kernel's
-    // place: the call is never made, and would be refused.
+    // Its files are at fixed places, so it gets a mount namespace with its own. strace answers clock_adjtime
+    // in the kernel's place: the call is never made, and would be refused.
     const SCRIPT: &str = r#"
-mkdir -p /etc/systemd && mount -t tmpfs none /etc/systemd && mount -t tmpfs none /run && mount -t tmpfs none /var/lib || exit 77
+set -e
+mkdir -p /etc/systemd
+for directory in /etc/systemd /run /var/lib; do mount -t tmpfs none $directory; done
+for directory in /run/systemd /var/lib/systemd; do
+    install -d -o 65534 -g 65534 $directory $directory/timesync
+done
 printf '[Time]\nNTP=%s\nFallbackNTP=\n' "$1" >/etc/systemd/timesyncd.conf
-install -d -o 65534 -g 65534 -m 755 /run/systemd /run/systemd/timesync /var/lib/systemd /var/lib/systemd/timesync || exit 77
 export SYSTEMD_LOG_LEVEL=debug SYSTEMD_LOG_TARGET=console
-exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$2" -f -e trace=clock_adjtime -e inject=clock_adjtime:retval=0 "$3"
+exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \
+    "$2" -f -e trace=clock_adjtime -e inject=clock_adjtime:retval=0 "$3"
 "#;
     for address in SERVER {
         let Some((scene, server)) = seed_server() else { return };

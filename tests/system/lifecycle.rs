@@ -6,17 +6,20 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::clients::lasting_client;
-use crate::support::daemon::{Daemon, ntpring};
+use crate::support::daemon::Daemon;
 use crate::support::namespace::{Finished, Namespace, command};
 use crate::support::ntp::ask;
 use crate::support::scene::{SCRATCH, SEED, Scene};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs ntpring, which must refuse to start: with `code`, within a second, in one sentence that has all of `words`.
+/// Runs ntpring, which must refuse to start: with `code`, within a second, in one sentence that has all of
+/// `words`.
 fn refuses(namespace: &Namespace, arguments: &str, code: i32, words: &[&str]) {
     let start = Instant::now();
-    let finished = namespace.run(ntpring(arguments.split_whitespace()));
+    let mut refused = command("timeout");
+    refused.arg("5").arg(env!("CARGO_BIN_EXE_ntpring")).args(arguments.split_whitespace());
+    let finished = namespace.run(refused);
     assert!(start.elapsed() < SECOND, "ntpring {arguments} took {:?}", start.elapsed());
     assert_eq!(finished.code, Some(code), "ntpring {arguments}: {}", finished.text);
     let says_all = |line: &str| words.iter().all(|word| line.contains(word));
@@ -177,9 +180,26 @@ fn a_listen_address_serves_that_address_and_no_other() {
     assert!(elsewhere.recv(&mut [0; 48]).is_err(), "nobody serves 127.0.0.1");
 }
 
+/// ntpring with an /etc that has nothing but this ntp.conf.
+fn with_etc_ntp_conf(arguments: &str) -> Command {
+    const SCRIPT: &str = r#"
+set -e
+mount -t tmpfs none /etc
+printf 'server 127.127.1.0\nfudge 127.127.1.0 stratum 12\n' >/etc/ntp.conf
+exec "$@"
+"#;
+    let mut shell = command("unshare");
+    shell.args(["--mount", "sh", "-c", SCRIPT, "sh", env!("CARGO_BIN_EXE_ntpring")]);
+    shell.args(arguments.split_whitespace());
+    shell
+}
+
 #[test]
-fn the_embedded_default_never_reads_etc_ntp_conf() {
+fn etc_ntp_conf_is_the_default_of_serve_and_never_read_by_the_embedded_default() {
     let Some(namespace) = Namespace::new() else { return };
-    let daemon = Daemon::start(&namespace, "");
-    assert!(!daemon.text().contains("/etc/ntp"), "{}", daemon.text());
+    for (arguments, is_read) in [("serve", true), ("", false)] {
+        let _daemon = Daemon::start_command(&namespace, with_etc_ntp_conf(arguments));
+        let reply = ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").expect("a reply");
+        assert_eq!(reply.stratum == 13, is_read, "ntpring {arguments}: {reply:?}");
+    }
 }

@@ -1,4 +1,5 @@
-//! The whole daemon, as its operators and clients meet it: one process of ntpring in network namespaces of the test's own.
+//! The whole daemon, as its operators and clients meet it: one process of ntpring in network namespaces of
+//! the test's own.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! SIGHUP: new restrict lines apply without a lost datagram, and a bad file changes nothing (conformance row F13).
+//! SIGHUP: new restrict lines apply without a lost datagram, and a bad file changes nothing (conformance row
+//! F13).
 
 use std::fs;
 use std::net::UdpSocket;
@@ -44,12 +45,22 @@ fn becomes(socket: &UdpSocket, answered: bool, daemon: &Daemon) {
     }
 }
 
+/// Ends the asking thread, when a test fails too.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn f13_fifty_reloads_apply_and_lose_no_datagram() {
     let Some((scene, daemon, conf)) = reloadable("fifty") else { return };
     let (steady, restricted) = (scene.client.socket("192.168.0.2:0"), scene.client.socket("192.168.0.3:0"));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopper = Stopper(&stop);
         let asking = scope.spawn(|| {
             let mut sent = 0;
             let mut answered = 0;
@@ -71,7 +82,7 @@ fn f13_fifty_reloads_apply_and_lose_no_datagram() {
             }
         }
         becomes(&restricted, true, &daemon);
-        stop.store(true, Relaxed);
+        drop(stopper);
         let (sent, answered) = asking.join().expect("the asking thread");
         assert!(sent > 500, "only {sent} requests were sent during 50 reloads");
         assert_eq!(sent, answered, "every request during the reloads is answered");

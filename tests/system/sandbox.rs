@@ -61,8 +61,8 @@ fn serves_as_always(scene: &Scene) {
             assert_eq!((reply.refid, reply.origin), ([127, 127, 1, 0], 7));
             assert!(reply.transmit > reply.receive, "{reply:?}");
         }
-        // Modes other than client, versions that do not exist, a short and a misaligned packet: all before one good request, whose
-        // reply must be the first and only thing that comes back.
+        // Modes other than client, versions that do not exist, a short and a misaligned packet: all before
+        // one good request, whose reply must be the first and only thing that comes back.
         for first in [0x20, 0x21, 0x22, 0x24, 0x25, 0x27, 0x03, 0x2b, 0x3b] {
             let mut packet = request(4, 8);
             packet[0] = first;

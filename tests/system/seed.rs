@@ -1,4 +1,5 @@
-//! The server half of a well-known how-to, followed step by step: its configuration as it stands, then its own check.
+//! The server half of a well-known how-to, followed step by step: its configuration as it stands, then its
+//! own check.
 
 use crate::support::clients::client;
 use crate::support::daemon::Daemon;

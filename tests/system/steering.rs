@@ -1,4 +1,5 @@
-//! Requests reach workers by their source address alone, never by port: per-client state can live in one worker.
+//! Requests reach workers by their source address alone, never by port: per-client state can live in one
+//! worker.
 
 use std::net::SocketAddr;
 
@@ -10,8 +11,8 @@ const WORKERS: usize = 2;
 const SOURCES: usize = 30;
 const PORTS: u64 = 50;
 
-/// Asks from PORTS ports of each source in turn, every port from the next of the source's addresses; each source must be answered
-/// by one worker, and every worker must have answered some source.
+/// Asks from PORTS ports of each source in turn, every port from the next of the source's addresses; each
+/// source must be answered by one worker, and every worker must have answered some source.
 fn every_source_has_its_worker(scene: &Scene, sources: &[Vec<String>], server: &str) {
     let daemon = Daemon::start(&scene.server, &format!("serve -c {SEED} --workers {WORKERS}"));
     let server: SocketAddr = server.parse().expect("an address");
