@@ -49,6 +49,8 @@ impl Contender {
 
 /// A contender that serves.
 pub struct Running {
+    /// What it is.
+    pub contender: Contender,
     /// Where it listens.
     pub address: SocketAddr,
     /// The CPU time of its thread.
@@ -77,7 +79,7 @@ impl Running {
         let thread =
             thread::Builder::new().name("contender".into()).spawn(move || seat.run(contender, &ready))?;
         match readiness.recv() {
-            Ok(Ok(cpu)) => Ok(Self { address, cpu, counters, stop, thread: Some(thread) }),
+            Ok(Ok(cpu)) => Ok(Self { contender, address, cpu, counters, stop, thread: Some(thread) }),
             Ok(Err(error)) => Err(io::Error::new(error.kind(), format!("{}: {error}", contender.name()))),
             Err(_) => Err(thread.join().map_or_else(
                 |_| io::Error::other("it panicked"),

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ntpring::server::Totals;
 use ntpring::sys::thread::{allowed_cores, pin_to};
 
 use crate::contender::{Contender, Running};
@@ -66,18 +67,16 @@ impl Setting {
         let running = Running::start(contender, self.address, self.server_core)?;
         let mut generator = Generator::new(running.address, contender.tells_time())?;
         generator.offer(load, WARM_UP, &mut |_| ())?;
-        generator.settle(&mut |_| ())?;
+        let (_, before) = settle(&mut generator, &running, &Totals::default(), &mut |_| ())?;
 
-        let (cpu, before) = (running.cpu.read()?, running.totals());
+        let cpu = running.cpu.read()?;
         generator.offer(load, self.duration, &mut exchanged)?;
         let cpu_in_window = running.cpu.read()? - cpu;
-        let outcome = generator.settle(&mut exchanged)?;
-        let (cpu, after) = (running.cpu.read()? - cpu, running.totals());
+        let (outcome, after) = settle(&mut generator, &running, &before, &mut exchanged)?;
+        let cpu = running.cpu.read()? - cpu;
         running.stop()?;
 
         let counted = after.answered() - before.answered();
-        verify(&outcome, counted)
-            .map_err(|error| io::Error::other(format!("{}: {error}", contender.name())))?;
         let entries = after.path.kernel_entries - before.path.kernel_entries;
         let window = outcome.window.as_secs_f64();
         Ok(Slice {
@@ -87,6 +86,29 @@ impl Setting {
             utilisation: cpu_in_window.as_secs_f64() / window,
             kernel_entries: entries as f64 / counted as f64,
         })
+    }
+}
+
+/// Waits until nothing is on its way and both sides agree on what was answered since `before`.
+fn settle(
+    generator: &mut Generator,
+    running: &Running,
+    before: &Totals,
+    exchanged: &mut impl FnMut(Exchange),
+) -> io::Result<(Outcome, Totals)> {
+    // A worker that other work keeps from its core has sent replies that it has not counted yet.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let start = Instant::now();
+    loop {
+        let outcome = generator.settle(exchanged)?;
+        let totals = running.totals();
+        match verify(&outcome, totals.answered() - before.answered()) {
+            Ok(()) => return Ok((outcome, totals)),
+            Err(error) if start.elapsed() > PATIENCE => {
+                return Err(io::Error::other(format!("{}: {error}", running.contender.name())));
+            }
+            Err(_) => {}
+        }
     }
 }
 
