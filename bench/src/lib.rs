@@ -1,1 +1,13 @@
-//! Shared by the benches.
+//! What the benches share: requests and access lists to feed the hot functions with, servers and their echo
+//! controls on pinned threads, a generator that checks every reply, and the statistics of pairs.
+
+#![forbid(unsafe_code)]
+
+pub mod contender;
+pub mod echo;
+pub mod generator;
+pub mod machine;
+pub mod requests;
+pub mod restrict;
+pub mod slice;
+pub mod statistics;

@@ -45,9 +45,12 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct DemoArgs {
-    /// Requests per second of the first part [default: what two cores answer without loss]
-    #[arg(long, value_parser = parse_rate)]
+    /// Requests per second of the first part [default: 50k, what two cores answer without loss; 2k on one core]
+    #[arg(short, long, value_parser = parse_rate)]
     rate: Option<u64>,
+    /// How long the first part takes; the second takes at most 3 s
+    #[arg(short, long, default_value = "5s", value_parser = parse_duration)]
+    duration: Duration,
 }
 
 /// Options of `ntpload run`.
@@ -99,7 +102,7 @@ struct RunArgs {
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(args.rate),
+        Command::Demo(args) => demo::run(args.rate, args.duration),
         Command::Run(args) => run_command(&args),
     };
     result.unwrap_or_else(|failure| {
@@ -117,8 +120,10 @@ fn run_command(args: &RunArgs) -> Result<ExitCode, Failure> {
     let stop =
         interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
     let outcome = run::run(&plan, &Progress::new("run", plan.duration), &stop)?;
-    if !matches!(sink, Some(Sink::Stdout)) {
-        print!("{}", report::text(&outcome, &plan));
+    if matches!(sink, Some(Sink::Stdout)) {
+        warnings::all(&outcome, &plan).iter().for_each(|warning| eprintln!("ntpload: warning: {warning}"));
+    } else {
+        report::print(&report::text(&outcome, &plan))?;
     }
     if let Some(sink) = sink {
         sink.write(&json::result(&outcome, &plan))?;

@@ -29,14 +29,14 @@ use crate::{interrupt, report};
 const RATE: u64 = 50_000;
 /// What server and generator can do on one core together.
 const RATE_SHARED: u64 = 2_000;
-const OPEN_LOOP: Duration = Duration::from_secs(5);
-const CLOSED_LOOP: Duration = Duration::from_secs(3);
+/// Longest time at full load.
+const SATURATION_MAX: Duration = Duration::from_secs(3);
 const OUTSTANDING: usize = 256;
 const CLIENTS: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the demonstration.
-pub(crate) fn run(rate: Option<u64>) -> Result<ExitCode, Failure> {
+/// Runs the demonstration: `duration` at `rate`, then for a while at whatever the server answers.
+pub(crate) fn run(rate: Option<u64>, duration: Duration) -> Result<ExitCode, Failure> {
     let stop =
         interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
     let cores = allowed_cores();
@@ -45,48 +45,59 @@ pub(crate) fn run(rate: Option<u64>) -> Result<ExitCode, Failure> {
     };
     let shared = first == last;
     let server = Server::start(first).map_err(|error| Failure::RunTime(format!("the server: {error}")))?;
-    println!("ntpring serves {} on cpu {first} ({})", server.address, server.backend.name());
-    if shared {
-        println!(
-            "there is one core only: server and generator take turns on it, so these times are longer than a server's alone"
-        );
-    }
     let default_rate = if shared { RATE_SHARED } else { RATE };
     let steady = Plan {
         target: server.address,
         load: Load::Rate(rate.unwrap_or(default_rate)),
-        duration: OPEN_LOOP,
+        duration,
         timeout: TIMEOUT,
         clients: CLIENTS,
         cores: vec![last],
         spin: !shared,
     };
-    let saturated = Plan { load: Load::Outstanding(OUTSTANDING), duration: CLOSED_LOOP, ..steady.clone() };
+    let saturated = Plan {
+        load: Load::Outstanding(OUTSTANDING),
+        duration: duration.min(SATURATION_MAX),
+        ..steady.clone()
+    };
 
-    println!("\n1. A steady load");
+    report::print(&introduction(&server, first, last))?;
     let outcome = load(&steady, "steady load", &stop)?;
     let mut sum = outcome.counts.clone();
     if !outcome.interrupted {
-        println!(
-            "\n2. As much as it answers: the rate counts here; the times are those of a queue of {OUTSTANDING}"
-        );
+        report::print(&format!(
+            "\n2. Saturation: the rate counts here; the times are those of a queue of {OUTSTANDING}\n"
+        ))?;
         sum.add(&load(&saturated, "saturation", &stop)?.counts);
     }
     let totals = server.stop()?;
-    println!("\n{}", compare(&sum, &totals));
+    report::print(&compare(&sum, &totals))?;
     Ok(exit_code(&outcome, &steady))
+}
+
+fn introduction(server: &Server, first: usize, last: usize) -> String {
+    let cores = if first == last {
+        "there is one core only: server and generator take turns on it, which shows in all times\n"
+    } else {
+        ""
+    };
+    let backend = server.backend.name();
+    format!(
+        "ntpring serves {} on cpu {first} ({backend}), ntpload asks from cpu {last}\n{cores}\n1. A steady load\n",
+        server.address
+    )
 }
 
 fn load(plan: &Plan, name: &'static str, stop: &AtomicBool) -> Result<Outcome, Failure> {
     let outcome = run::run(plan, &Progress::new(name, plan.duration), stop)?;
-    print!("{}", report::text(&outcome, plan));
+    report::print(&report::text(&outcome, plan))?;
     Ok(outcome)
 }
 
 /// Both ends count for themselves.
 fn compare(counts: &Counts, totals: &Totals) -> String {
     format!(
-        "the server's own counters: {} requests received, {} answered; the generator's: {} sent, {} answered",
+        "\nserver's own counters: {} received, {} answered; generator's: {} sent, {} answered\n",
         totals.received(),
         totals.answered(),
         counts.sent,
@@ -113,7 +124,7 @@ impl Server {
             SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
         let sockets: Arc<[ServeSocket]> = Arc::new([ServeSocket::open(any_port, options)?]);
         Self::start_on(Backend::IoUring, core, &sockets).or_else(|error| {
-            println!("io_uring is not available ({error}): using recvmmsg and sendmmsg");
+            eprintln!("io_uring is not available ({error}): using recvmmsg and sendmmsg");
             Self::start_on(Backend::Mmsg, core, &sockets)
         })
     }

@@ -60,7 +60,7 @@ pub(crate) struct Live {
 pub(crate) struct Findings {
     pub(crate) counts: Counts,
     pub(crate) measures: Measures,
-    /// From the start to the last request, in nanoseconds.
+    /// From the start to the last request, or to when there were to be no more, in nanoseconds.
     pub(crate) sending: u64,
 }
 
@@ -77,6 +77,8 @@ pub(crate) struct Engine<'a> {
     random: fastrand::Rng,
     start: u64,
     last_request: u64,
+    /// When the pace was cut short.
+    cut_at: Option<u64>,
     live: &'a Live,
     stop: &'a AtomicBool,
 }
@@ -98,6 +100,7 @@ impl<'a> Engine<'a> {
             random: fastrand::Rng::new(),
             start: 0,
             last_request: 0,
+            cut_at: None,
             sockets,
             task,
             live,
@@ -134,8 +137,9 @@ impl<'a> Engine<'a> {
         let refused = counts.answered == 0
             && counts.unreachable + self.sockets.unreachable() > 0
             && now > self.start + REFUSED_PATIENCE_NS;
-        if refused || self.stop.load(Relaxed) {
+        if self.cut_at.is_none() && (refused || self.stop.load(Relaxed)) {
             self.task.pace.cut();
+            self.cut_at = Some(now);
         }
     }
 
@@ -240,6 +244,7 @@ impl<'a> Engine<'a> {
         counts.unreachable += self.sockets.unreachable();
         counts.local_drops = self.sockets.drops()?;
         debug_assert!(counts.close(), "{counts:?}");
-        Ok(Findings { counts, measures, sending: self.last_request - self.start })
+        let end = self.cut_at.unwrap_or(self.last_request).max(self.last_request);
+        Ok(Findings { counts, measures, sending: end - self.start })
     }
 }

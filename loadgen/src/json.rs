@@ -1,7 +1,7 @@
 //! The result for machines. README.md documents the fields; a field that changes its meaning makes a new version.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::accounting::{Counts, Invalid, Kod, Unsent};
 use crate::failure::Failure;
 use crate::histogram::Times;
+use crate::report;
 use crate::run::{Load, Outcome, Plan};
 use crate::warnings::{self, Warning};
 
@@ -36,9 +37,7 @@ impl Sink {
     pub(crate) fn write(self, result: &Value) -> Result<(), Failure> {
         let text = format!("{result:#}\n");
         match self {
-            Self::Stdout => io::stdout()
-                .write_all(text.as_bytes())
-                .map_err(|error| Failure::RunTime(format!("cannot write the JSON: {error}"))),
+            Self::Stdout => report::print(&text),
             Self::File(path, mut file) => {
                 file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|error| {
                     Failure::RunTime(format!(

@@ -55,5 +55,6 @@ impl Progress {
 
 fn style() -> ProgressStyle {
     // The template is a constant; the default style is what is left if it were ever wrong.
-    ProgressStyle::with_template("{prefix} [{bar:24}] {msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,9 +1,11 @@
 //! The result as text: what it is about, what came of it, the picture, then what to beware of.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use crate::accounting::{Counts, Invalid, Kod, Unsent};
+use crate::failure::Failure;
 use crate::histogram::{Bucket, Times};
 use crate::run::{Load, Outcome, Plan};
 use crate::warnings;
@@ -11,13 +13,23 @@ use crate::warnings;
 /// Characters of the longest bar.
 const BAR: usize = 40;
 
+/// Prints to the standard output. A reader that has seen enough is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::RunTime(format!("cannot write to the standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The whole report, ending in a line break.
 pub(crate) fn text(outcome: &Outcome, plan: &Plan) -> String {
     let mut text = heading(outcome, plan);
     accounts(&mut text, outcome, plan);
     latency(&mut text, outcome, plan);
     for warning in warnings::all(outcome, plan) {
-        line(&mut text, format_args!("warning: {warning}."));
+        line(&mut text, format_args!("warning: {warning}"));
     }
     text
 }
@@ -140,16 +152,9 @@ fn draw(text: &mut String, times: &Times) {
     let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1);
     for Bucket { from, to, count } in buckets {
-        line(
-            text,
-            format_args!(
-                "  {:>7} – {:<7} {:>9.4} % {}",
-                edge(from),
-                edge(to),
-                100.0 * count as f64 / total as f64,
-                bar(count, most)
-            ),
-        );
+        let percent = 100.0 * count as f64 / total as f64;
+        let drawn = format!("  {:>7} – {:<7} {percent:>9.4} % {}", edge(from), edge(to), bar(count, most));
+        line(text, format_args!("{}", drawn.trim_end()));
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Outcome {
 
 /// Rates of a run that was over at once refer to this time.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// A last request that left this late is a hiccup, which the latency shows; later, the generator could not keep the rate.
+const HICCUP: Duration = Duration::from_millis(50);
 /// Between "all sockets are open" and the first request.
 const HEAD_START_NS: u64 = 5_000_000;
 /// In-flight places of a closed loop, whose rate is not known before. A table that lost requests have filled only slows it down.
@@ -111,7 +113,11 @@ fn prepare<'a>(
     let clients = task.sources.len();
     let engine = if pin_to(core) {
         Engine::new(task, live, stop).map_err(|(client, error)| {
-            format!("cannot open client socket {} of {clients}: {error}{}", client + 1, advice(&error))
+            format!(
+                "cannot open client socket {} of {clients}: {error}{}",
+                client + 1,
+                advice(&error, clients)
+            )
         })
     } else {
         Err(format!("cannot pin a thread to cpu {core}"))
@@ -124,22 +130,24 @@ fn prepare<'a>(
     engine
 }
 
-/// What mends an error of opening sockets.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NetworkUnreachable => ": there is no route to the target",
-        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
-            ": too few free ports, use fewer --clients"
-        }
-        _ if error.raw_os_error() == Some(TOO_MANY_FILES) => {
-            ": use fewer --clients, or raise the limit (ulimit -n 65536)"
-        }
-        _ => "",
-    }
-}
-
 /// EMFILE, for which std has no name.
 const TOO_MANY_FILES: i32 = 24;
+/// Open files beside the client sockets.
+const OTHER_FILES: usize = 64;
+
+/// What mends an error of opening sockets.
+fn advice(error: &io::Error, clients: usize) -> String {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable => ": there is no route to the target".to_owned(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
+            ": too few free ports (net.ipv4.ip_local_port_range), use fewer --clients".to_owned()
+        }
+        _ if error.raw_os_error() == Some(TOO_MANY_FILES) => {
+            format!(": use fewer --clients, or raise the limit (ulimit -n {})", clients + OTHER_FILES)
+        }
+        _ => String::new(),
+    }
+}
 
 fn collect(findings: Vec<io::Result<Findings>>, stop: &AtomicBool) -> Result<Outcome, Failure> {
     let mut outcome = Outcome {
@@ -216,7 +224,8 @@ impl Outcome {
     /// The time that rates refer to: what was planned, or longer if the generator fell behind, or shorter if it was interrupted.
     pub(crate) fn span(&self, plan: &Plan) -> Duration {
         let cut_short = self.interrupted || self.refused();
-        if cut_short { self.sending } else { self.sending.max(plan.duration) }.max(SHORTEST)
+        let on_time = self.sending <= plan.duration + HICCUP;
+        if on_time && !cut_short { plan.duration } else { self.sending.max(SHORTEST) }
     }
 
     /// Requests per second of span.

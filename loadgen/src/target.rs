@@ -28,15 +28,17 @@ impl Target {
     /// Reads what the command line names.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("\"{text}\" is no HOST, HOST:PORT, [IPV6] or [IPV6]:PORT");
-        let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
-            (text, None)
-        } else if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
-            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) };
-            (host, port)
-        } else {
-            text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
-        };
+        let (host, port) =
+            if text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
+                (text, None)
+            } else if let Some(rest) = text.strip_prefix('[') {
+                let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
+                let port =
+                    if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) };
+                (host, port)
+            } else {
+                text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+            };
         let port = port.map_or(Ok(NTP_PORT), str::parse).map_err(|_| wrong())?;
         if host.is_empty() || host.contains(char::is_whitespace) || port == 0 {
             return Err(wrong());
@@ -60,6 +62,11 @@ impl Target {
         let ip = address.ip().to_canonical();
         if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Err(Failure::Usage(format!("{ip} is no address of one server")));
+        }
+        if matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0) {
+            return Err(Failure::Usage(format!(
+                "{ip} exists on every link: name the interface, as in {ip}%eth0"
+            )));
         }
         Ok(address)
     }
@@ -135,6 +142,7 @@ mod tests {
             ("192.0.2.1:9", "192.0.2.1:9"),
             ("::1", "[::1]:123"),
             ("[::1]", "[::1]:123"),
+            ("fe80::1%lo", "[fe80::1%lo]:123"),
             ("[fe80::1%lo]:99", "[fe80::1%lo]:99"),
         ] {
             assert_eq!(Target::parse(text).unwrap().to_string(), expected);
@@ -171,6 +179,13 @@ mod tests {
             let failure = Target::parse(text).unwrap().resolve(Family::Any);
             assert!(matches!(failure, Err(Failure::Usage(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn link_local_addresses_need_their_interface() {
+        let resolve = |text| Target::parse(text).unwrap().resolve(Family::Any);
+        assert!(matches!(resolve("fe80::1"), Err(Failure::Usage(_))));
+        assert_eq!(resolve("[fe80::1%1]:99").unwrap().to_string(), "[fe80::1%1]:99");
     }
 
     #[test]

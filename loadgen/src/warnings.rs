@@ -78,8 +78,8 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str(
-                "nothing listens there: the target's host answered \"port unreachable\". Start the server, or name its port \
-                 (TARGET:PORT)",
+                "nothing listens there: all that came back was ICMP \"unreachable\". Start the server, or name its address and port \
+                 (TARGET:PORT).",
             ),
             Self::NoAnswer => f.write_str(
                 "nothing came back. Is the address right, does a firewall drop UDP on the way, may this client ask (restrict, \
@@ -88,13 +88,13 @@ impl fmt::Display for Warning {
             Self::Behind { achieved } => write!(
                 f,
                 "the generator fell behind: it sent {:.1} % of what was scheduled, so this says nothing about the server at that \
-                 rate. Use a lower --rate, more --threads, or another machine",
+                 rate. Use a lower --rate, more --threads, or another machine.",
                 100.0 * achieved
             ),
             Self::Lag { p99_us } => write!(
                 f,
                 "one request in a hundred left more than {p99_us:.0} µs late, and that is in the latency. Give the generator a \
-                 core of its own (--cpus)"
+                 core of its own (--cpus)."
             ),
             Self::SendFailed { count } => write!(
                 f,
@@ -103,20 +103,20 @@ impl fmt::Display for Warning {
             Self::LocalDrops { count } => write!(
                 f,
                 "this machine dropped {count} replies before they were read; the server is not to blame for them. Use more \
-                 --threads or --clients, or raise net.core.rmem_max"
+                 --threads or --clients, or raise net.core.rmem_max."
             ),
             Self::KissOfDeath { count } => write!(
                 f,
-                "the server turned {count} requests away. Lift its rate limit for these addresses before you measure it"
+                "the server turned {count} requests away. Lift its rate limit for these addresses before you measure it."
             ),
             Self::Unsynchronised { count } => write!(
                 f,
-                "{count} replies say that the server's clock is not synchronised: no client would use them"
+                "{count} replies say that the server's clock is not synchronised: no client would use them."
             ),
             Self::Unstamped { count } => write!(
                 f,
                 "{count} replies had no usable kernel receive stamp (was the clock set during the run?); their latency includes \
-                 the time until they were read"
+                 the time until they were read."
             ),
         }
     }

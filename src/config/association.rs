@@ -14,7 +14,8 @@ use super::vocabulary::{Vocabulary, Word, accept, honour, reject};
 pub enum AssociationKind {
     /// `server`, and `peer`, which is treated as one: a single address.
     Server,
-    /// `pool`: a template for as many associations as `tos maxclock` asks for, one for each address of the name.
+    /// `pool`: a template for as many associations as `tos maxclock` asks for, one for each address of the
+    /// name.
     Pool,
 }
 
@@ -214,7 +215,8 @@ fn reference_clock(
         return local_clock::refuse_driver(driver, token, line);
     }
     if let Some(option) = line.peek() {
-        let text = "options of the local clock have no effect: it is not polled, and any other source goes before it";
+        let text =
+            "options of the local clock have no effect: it is not polled, and any other source goes first";
         line.warn(("local clock", "options"), option.column, text.to_owned(), None);
         options(line, Association::new(line.position(token)));
     }

@@ -1,4 +1,5 @@
-//! Every directive of ntp.conf and what becomes of it: honoured by the function beside it, accepted without effect, or refused.
+//! Every directive of ntp.conf and what becomes of it: honoured by the function beside it, accepted without
+//! effect, or refused.
 
 use super::line::Line;
 use super::load::Draft;
@@ -110,8 +111,8 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
         "leap second table: `leapfile PATH [checkhash|ignorehash]`",
         &inactive::LEAP_FILE,
     ),
-    later("logfile", files::log_file, "where the log goes", &inactive::LOG_FILE),
-    later("pidfile", files::pid_file, "where the process id is written", &inactive::PID_FILE),
+    honour("logfile", files::log_file, "where the log goes instead of standard error"),
+    honour("pidfile", files::pid_file, "where the process id is written"),
     later("statsdir", statistics::statsdir, "where statistics files are written", &inactive::STATISTICS),
     later(
         "statistics",
@@ -142,7 +143,7 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
         "bound of the list of recent clients: `mru [option number]...`",
         &inactive::MONITOR,
     ),
-    later("dscp", options::dscp, "DSCP of sent packets, 0–63", &inactive::DSCP),
+    honour("dscp", options::dscp, "DSCP of sent packets, 0–63"),
     later(
         "leapsmearinterval",
         options::leap_smear_interval,

@@ -52,7 +52,7 @@ fn ntp_conf_md_is_what_the_tables_say() {
     if std::env::var_os("NTPRING_WRITE_DOCS").is_some() {
         std::fs::write(&path, [text, MARK, &every_word].concat()).expect("the document can be written");
     } else {
-        let hint = "docs/ntp.conf.md is out of date; write it with NTPRING_WRITE_DOCS=1 cargo test --lib ntp_conf_md";
+        let hint = "docs/ntp.conf.md is out of date: NTPRING_WRITE_DOCS=1 cargo test --lib ntp_conf_md";
         assert!(written == every_word, "{hint}");
     }
 }

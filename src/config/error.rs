@@ -14,8 +14,8 @@ pub struct Position {
     pub file: Arc<Path>,
     /// Line, the first is 1.
     pub line: u32,
-    /// Column of the first character of the word meant, the first is 1. Characters are counted (Unicode scalar values; an
-    /// invalid byte sequence counts as one), not bytes and not screen cells; a tab is one.
+    /// Column of the first character of the word meant, the first is 1. Characters are counted (Unicode
+    /// scalar values; an invalid byte sequence counts as one), not bytes and not screen cells; a tab is one.
     pub column: u32,
     /// How many lines of all files were read before this one: sorts findings as a reader meets them.
     pub(super) sequence: u32,

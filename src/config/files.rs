@@ -1,4 +1,5 @@
-//! Files and keys: `driftfile`, `leapfile`, `logfile`, `pidfile`, `keys`, `trustedkey`, `controlkey`, `includefile`.
+//! Files and keys: `driftfile`, `leapfile`, `logfile`, `pidfile`, `keys`, `trustedkey`, `controlkey`,
+//! `includefile`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -100,7 +101,8 @@ pub(super) fn include_file(draft: &mut Draft, line: &mut Line<'_, '_>) {
     }
 }
 
-/// `trustedkey ID|(FIRST ... LAST) ...`, with or without the parentheses, and with or without blanks around the dots.
+/// `trustedkey ID|(FIRST ... LAST) ...`, with or without the parentheses, and with or without blanks around
+/// the dots.
 pub(super) fn trusted_key(draft: &mut Draft, line: &mut Line<'_, '_>) {
     let mut words = Vec::new();
     while let Some(token) = line.next() {

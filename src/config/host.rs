@@ -46,7 +46,8 @@ pub enum Host {
     Name(String),
 }
 
-/// The addresses that begin with the same bits. Ordered by address, then length: outer prefixes before inner ones.
+/// The addresses that begin with the same bits. Ordered by address, then length: outer prefixes before inner
+/// ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix {
     address: IpAddr,
@@ -167,4 +168,51 @@ fn name(text: &str) -> Result<Host, HostFault> {
         return Err((format!("{} is neither an address nor a host name", show(text)), hint));
     }
     Ok(Host::Name(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_have_a_length_if_their_ones_come_first() {
+        let length = |mask: &str| mask_length(mask.parse().expect("an address"));
+        assert_eq!(length("0.0.0.0"), Some(0));
+        assert_eq!(length("255.255.240.0"), Some(20));
+        assert_eq!(length("255.255.255.255"), Some(32));
+        assert_eq!(length("0.0.0.255"), None);
+        assert_eq!(length("255.0.255.0"), None);
+        assert_eq!(length("ffff:ffff::"), Some(32));
+        assert_eq!(length("::"), Some(0));
+        assert_eq!(length("ffff::1"), None);
+    }
+
+    #[test]
+    fn prefixes_hold_what_begins_with_them() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let network = Prefix::new(address("192.0.2.77"), 24).expect("a prefix");
+        assert_eq!((network.address(), network.length()), (address("192.0.2.0"), 24));
+        assert!(network.contains(address("192.0.2.255")) && !network.contains(address("192.0.3.0")));
+        assert!(Prefix::ALL_V6.contains(address("::1")) && !Prefix::ALL_V6.contains(address("127.0.0.1")));
+        assert!(!Prefix::ALL_V4.contains(address("::1")));
+        assert_eq!(Prefix::new(address("192.0.2.77"), 33), None);
+        assert_eq!(Prefix::new(address("::"), 129), None);
+        assert_eq!(Prefix::new(address("::1"), 128), Some(Prefix::host(address("::1"))));
+    }
+
+    #[test]
+    fn names_are_told_from_broken_addresses() {
+        for name in
+            ["a", "time.example.org", "time.example.org.", "under_score.example", "1.a", "fe80::1%eth0"]
+        {
+            assert_eq!(host(name, Family::Any), Ok(Host::Name(name.to_owned())));
+        }
+        for wrong in
+            ["", ".", "a..b", "-a", "a b", "1.2.3", "1.2.3.04", "1.2.3.4.5", "[::1", "fe80::1%", "::1]"]
+        {
+            assert!(host(wrong, Family::Any).is_err(), "{wrong}");
+        }
+        let label = "x".repeat(64);
+        assert!(host(&label, Family::Any).is_err());
+    }
 }

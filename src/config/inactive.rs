@@ -1,5 +1,5 @@
-//! What is read and checked, but not obeyed yet. Each is reported once, at its first use. Whoever makes a feature work deletes
-//! its constant here, and the compiler shows the words that ask for it.
+//! What is read and checked, but not obeyed yet. Each is reported once, at its first use. Whoever makes a
+//! feature work deletes its constant here, and the compiler shows the words that ask for it.
 
 /// Something that ntp.conf can ask for and that is not active yet.
 #[derive(Debug)]
@@ -25,6 +25,3 @@ pub(super) static TIME1: Feature = feature("time1", "the local clock is served w
 pub(super) static LEAP_FILE: Feature = feature("leap file", "leap seconds are not announced");
 pub(super) static LEAP_SMEAR: Feature = feature("leap smear", "leap seconds are not smeared");
 pub(super) static STATISTICS: Feature = feature("statistics", "statistics files are not written");
-pub(super) static LOG_FILE: Feature = feature("log file", "the log goes to standard error");
-pub(super) static PID_FILE: Feature = feature("pid file", "no such file is written");
-pub(super) static DSCP: Feature = feature("dscp", "packets leave with DSCP 0");

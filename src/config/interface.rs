@@ -29,7 +29,8 @@ pub enum InterfaceMatch {
     Wildcard,
     /// An address or network.
     Prefix(Prefix),
-    /// The addresses of an interface; `*` and `?` stand for any characters and any one, and letter case does not matter.
+    /// The addresses of an interface; `*` and `?` stand for any characters and any one, and letter case does
+    /// not matter.
     Name(String),
 }
 
@@ -140,4 +141,23 @@ fn addresses(token: &Token<'_>, line: &mut Line<'_, '_>) -> Option<InterfaceMatc
         line.error(token.column, text, None);
     }
     prefix.map(InterfaceMatch::Prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn interface_names_match_as_file_names_do() {
+        let matches = |pattern: &str, name: &str| glob(pattern.as_bytes(), name.as_bytes());
+        assert!(matches("eth0", "ETH0"));
+        assert!(matches("eth*", "eth0.17"));
+        assert!(matches("*", ""));
+        assert!(matches("e*h?", "eh-eth0"));
+        assert!(!matches("eth?", "eth"));
+        assert!(!matches("eth0", "eth01"));
+        assert!(!matches("*1", "eth0"));
+        // Each star takes at most one pass over the name: no pattern is slow.
+        assert!(!matches(&"*a".repeat(500), &"a".repeat(400)));
+    }
 }

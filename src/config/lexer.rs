@@ -46,9 +46,9 @@ pub(super) fn text(line: &[u8]) -> Result<Cow<'_, str>, LineFault> {
     Err(LineFault { column: 1, text, hint: None })
 }
 
-/// Splits a line into words: at blanks and `=`, up to a `#` outside quotes, which begins a comment as in ntpd even within a
-/// word. Quotes keep blanks, `=` and `#` together; nothing escapes a quote; one that is missing is assumed at the end of the
-/// line, as ntpd does.
+/// Splits a line into words: at blanks and `=`, up to a `#` outside quotes, which begins a comment as in ntpd
+/// even within a word. Quotes keep blanks, `=` and `#` together; nothing escapes a quote; one that is missing
+/// is assumed at the end of the line, as ntpd does.
 ///
 /// # Errors
 /// A control character or invalid UTF-8 outside comments: no name, address or path that anybody meant.
@@ -118,5 +118,38 @@ impl<'t> Cursor<'t> {
         let (taken, rest) = self.text.split_at(bytes);
         self.text = rest;
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str) -> Vec<(u32, &str)> {
+        tokens(line).expect("plain text").iter().map(|token| (token.column, token.text)).collect()
+    }
+
+    #[test]
+    fn words_know_their_columns() {
+        assert_eq!(split(" a\tb=c  # d"), [(2, "a"), (4, "b"), (6, "c")]);
+        assert_eq!(split("한국어 b#c"), [(1, "한국어"), (5, "b")]);
+        assert_eq!(split("a \"b # c\"d \"e"), [(1, "a"), (3, "b # c"), (10, "d"), (12, "e")]);
+        assert_eq!(split("a\"b\""), [(1, "a"), (2, "b")]);
+        assert_eq!(split("\"\""), [(1, "")]);
+        assert_eq!(split("# \0 \u{fffd}"), []);
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_where_it_stands() {
+        let column = |line: &str| tokens(line).expect_err("no text").column;
+        assert_eq!(column("a b\0"), 4);
+        assert_eq!(column("a \"b\u{fffd}\""), 5);
+        assert_eq!(column("\u{7}"), 1);
+    }
+
+    #[test]
+    fn lines_are_numbered_from_1_after_a_byte_order_mark() {
+        let found: Vec<_> = lines(b"\xef\xbb\xbfa\n\nb").collect();
+        assert_eq!(found, [(1, &b"a"[..]), (2, b""), (3, b"b")]);
     }
 }

@@ -1,5 +1,5 @@
-//! One line while it is being understood. A line with an error is dropped as a whole: a handler takes all its words first, and
-//! changes the configuration only if [`Line::is_good`].
+//! One line while it is being understood. A line with an error is dropped as a whole: a handler takes all its
+//! words first, and changes the configuration only if [`Line::is_good`].
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -98,6 +98,13 @@ impl<'t, 'f> Line<'t, 'f> {
         None
     }
 
+    /// Reports that nothing follows the keyword, where something must.
+    pub(super) fn needs(&mut self, what: &str) {
+        if self.tokens.is_empty() {
+            self.value(self.keyword.text, what);
+        }
+    }
+
     /// Takes a number in `range`; `owner` is the word it belongs to.
     pub(super) fn number<T>(&mut self, owner: &str, range: &RangeInclusive<T>) -> Option<T>
     where
@@ -124,7 +131,8 @@ impl<'t, 'f> Line<'t, 'f> {
         Some(Located { value: PathBuf::from(token.text), position: self.place.at(token.column) })
     }
 
-    /// Takes words up to the next honoured one and returns that. Those that are not honoured are dealt with here.
+    /// Takes words up to the next honoured one and returns that. Those that are not honoured are dealt with
+    /// here.
     pub(super) fn option<T>(
         &mut self,
         vocabulary: &'static Vocabulary<T>,
@@ -230,7 +238,7 @@ fn is_value(token: &Token<'_>) -> bool {
 
 /// The column after a word.
 fn end_column(token: &Token<'_>) -> u32 {
-    let quotes = if token.quoted { 2 } else { 0 };
+    let quotes = u32::from(token.quoted) + u32::from(token.quoted && !token.open);
     // A line has at most `limits::CONFIG_LINE` characters.
     token.column + quotes + token.text.chars().count() as u32
 }

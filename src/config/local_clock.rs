@@ -1,5 +1,5 @@
-//! Reference clocks: `server 127.127.1.u`, `refclock local`, `fudge`. The only one here is the local clock; every other driver
-//! is refused by its name.
+//! Reference clocks: `server 127.127.1.u`, `refclock local`, `fudge`. The only one here is the local clock;
+//! every other driver is refused by its name.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +15,8 @@ use super::vocabulary::{Vocabulary, Word, accept, honour, later};
 pub struct LocalClock {
     /// The `u` of 127.127.1.u.
     pub unit: u8,
-    /// The stratum of the clock itself, 0–15; 5 unless a `fudge` line says otherwise. Clients see [`Self::served_stratum`].
+    /// The stratum of the clock itself, 0–15; 5 unless a `fudge` line says otherwise. Clients see
+    /// [`Self::served_stratum`].
     pub stratum: u8,
     /// What `ntpq` shows as the clock's reference id: 1–4 ASCII characters, zero padded; `LOCL` by default.
     pub refid: [u8; 4],
@@ -37,14 +38,14 @@ impl LocalClock {
         Ipv4Addr::new(127, 127, Self::DRIVER, self.unit)
     }
 
-    /// The stratum that clients see: one more than the clock's own (RFC 5905 §11.2.3). 16 is "unsynchronized", which a packet
-    /// carries as 0.
+    /// The stratum that clients see: one more than the clock's own (RFC 5905 §11.2.3). 16 is
+    /// "unsynchronized", which a packet carries as 0.
     pub const fn served_stratum(&self) -> u8 {
         self.stratum.saturating_add(1)
     }
 
-    /// The reference id that clients see (RFC 5905 §7.3): at stratum 1 the clock's own, else the address of the source, which
-    /// for the local clock is 127.127.1.u.
+    /// The reference id that clients see (RFC 5905 §7.3): at stratum 1 the clock's own, else the address of
+    /// the source, which for the local clock is 127.127.1.u.
     pub const fn served_refid(&self) -> [u8; 4] {
         if self.served_stratum() == 1 { self.refid } else { self.address().octets() }
     }
@@ -296,7 +297,8 @@ impl Settings {
     }
 }
 
-/// Applies the `fudge` lines, in their order, now that every clock is known. Returns the places of those without a clock.
+/// Applies the `fudge` lines, in their order, now that every clock is known. Returns the places of those
+/// without a clock.
 pub(super) fn apply_fudges(clocks: &mut [LocalClock], fudges: &[Fudge]) -> Vec<(Position, Ipv4Addr)> {
     let mut without_clock = Vec::new();
     for fudge in fudges {

@@ -1,26 +1,28 @@
 //! ntp.conf: text → [`Config`] and [`Findings`].
 //!
-//! [`load`] reads a file and those it includes through a function that the caller gives it, so nothing here makes a system call.
-//! One command per line; `#` begins a comment; words are separated by blanks and `=`; quotes keep a value together; words are
-//! case-sensitive. A line that is wrong is dropped as a whole and reported, and reading goes on.
+//! [`load`] reads a file and those it includes through a function that the caller gives it, so nothing here
+//! makes a system call. One command per line; `#` begins a comment; words are separated by blanks and `=`;
+//! quotes keep a value together; words are case-sensitive. A line that is wrong is dropped as a whole and
+//! reported, and reading goes on.
 //!
-//! Where a rule lives: [`directive`] has one table of all directives, and each option set has its own table of words in the
-//! file that understands it. `docs/ntp.conf.md` is these tables for the operator, and a test keeps it so.
+//! Where a rule lives: `directive` has one table of all directives, and each option set has its own table of
+//! words in the file that understands it. `docs/ntp.conf.md` is these tables for the operator, and a test
+//! keeps it so.
 //!
 //! | file | understands |
 //! |---|---|
-//! | [`lexer`] | lines and words |
-//! | [`line`] | one line: takes its words one by one, collects what is wrong |
-//! | [`vocabulary`] | the words that may stand in one place, similar words |
-//! | [`directive`] | the first word of a line |
-//! | [`restrict`] | `restrict`, and the access list that all of them make |
-//! | [`association`] | `server`, `pool`, `peer` |
-//! | [`local_clock`] | `server 127.127.1.u`, `refclock`, `fudge` |
-//! | [`interface`] | `interface`, `nic` |
-//! | [`options`] | numbers and switches |
-//! | [`files`], [`statistics`] | files and keys |
-//! | [`inactive`] | what is understood but not active yet |
-//! | [`load`](mod@load) | files, and what can be judged only at their end |
+//! | `lexer` | lines and words |
+//! | `line` | one line: takes its words one by one, collects what is wrong |
+//! | `vocabulary` | the words that may stand in one place, similar words |
+//! | `directive` | the first word of a line |
+//! | `restrict` | `restrict`, and the access list that all of them make |
+//! | `association` | `server`, `pool`, `peer` |
+//! | `local_clock` | `server 127.127.1.u`, `refclock`, `fudge` |
+//! | `interface` | `interface`, `nic` |
+//! | `options` | numbers and switches |
+//! | `files`, `statistics` | files and keys |
+//! | `inactive` | what is understood but not active yet |
+//! | `load` | files, and what can be judged only at their end |
 
 mod association;
 mod directive;
@@ -66,16 +68,44 @@ pub struct Located<T> {
     pub position: Position,
 }
 
-/// Everything that a configuration says, in the order in which it says it. `Config::default()` is what an empty file says.
+/// Everything that a configuration says, in the order in which it says it. `Config::default()` is what an
+/// empty file says.
 ///
 /// Of a directive that takes one value, the last line counts, as in ntpd.
+///
+/// A server needs four questions:
+///
+/// - what to serve: [`Config::local_clock`], with its [`LocalClock::served_stratum`] and
+///   [`LocalClock::served_refid`];
+/// - to whom: [`Config::restrictions`], which map one to one to the entries of the server's access list;
+/// - where: [`Config::interface_action`];
+/// - whether to take a file that is read again: only if [`Findings::errors`] is 0.
+///
+/// ```
+/// use std::path::Path;
+/// use ntpring::config::{self, Prefix, RestrictFlags};
+///
+/// let text = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\nrestrict default noquery ibrust";
+/// let (config, findings) = config::load(Path::new("ntp.conf"), &mut |_| Ok(text.into()))?;
+/// let clock = config.local_clock().expect("a local clock");
+/// assert_eq!((clock.served_stratum(), clock.served_refid()), (4, [127, 127, 1, 0]));
+/// // The bad line is dropped, so the builtin default holds.
+/// let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+/// assert_eq!(lines, [r#"ntp.conf:3:26: error: unknown restrict flag "ibrust""#]);
+/// let default = config.restrictions(|_, _| Vec::new()).remove(0);
+/// assert_eq!(default.prefix, Prefix::ALL_V4);
+/// assert_eq!(default.flags, RestrictFlags::NOQUERY | RestrictFlags::LIMITED);
+/// # Ok::<(), config::Unreadable>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// The local clocks: `server 127.127.1.u` or `refclock local`, with their `fudge` lines. See [`Config::local_clock`].
+    /// The local clocks: `server 127.127.1.u` or `refclock local`, with their `fudge` lines. See
+    /// [`Config::local_clock`].
     pub local_clocks: Vec<LocalClock>,
     /// `server`, `pool` and `peer` lines, but for reference clocks.
     pub associations: Vec<Association>,
-    /// `restrict` lines. For the access list they make, see [`Config::restrictions`] and [`Config::source_restriction`].
+    /// `restrict` lines. For the access list they make, see [`Config::restrictions`] and
+    /// [`Config::source_restriction`].
     pub restrict: Vec<Restrict>,
     /// `interface` lines. For what they mean, see [`Config::interface_action`].
     pub interfaces: Vec<InterfaceRule>,
@@ -87,7 +117,8 @@ pub struct Config {
     pub log_file: Option<Located<PathBuf>>,
     /// `pidfile`.
     pub pid_file: Option<Located<PathBuf>>,
-    /// `keys`. Whether the file is there is for the reader of this to find out; if not, that is no reason not to serve.
+    /// `keys`. Whether the file is there is for the reader of this to find out; if not, that is no reason not
+    /// to serve.
     pub keys_file: Option<Located<PathBuf>>,
     /// `trustedkey`: keys that are not among them are treated as unknown.
     pub trusted_keys: TrustedKeys,
@@ -113,13 +144,16 @@ pub struct Config {
     pub leap_smear_seconds: Option<u32>,
 }
 
-/// Reads the configuration at `path` and the files it includes. `read` gives the content of a file; the bytes need not be text.
-/// It should refuse what is longer than [`crate::limits::CONFIG_BYTES`], which is refused here, too, once it is read.
+/// Reads the configuration at `path` and the files it includes. `read` gives the content of a file; the bytes
+/// need not be text. It should refuse what is longer than [`crate::limits::CONFIG_BYTES`], which is refused
+/// here, too, once it is read.
 ///
-/// Whatever is found is in [`Findings`], in reading order; [`Findings::errors`] tells whether lines were dropped.
+/// Whatever is found is in [`Findings`], in reading order; [`Findings::errors`] tells whether lines were
+/// dropped.
 ///
 /// # Errors
-/// [`Unreadable`] if the file at `path` cannot be read. An included file that cannot be read is a warning only, as in ntpd.
+/// [`Unreadable`] if the file at `path` cannot be read. An included file that cannot be read is a warning
+/// only, as in ntpd.
 pub fn load(
     path: &Path,
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
@@ -128,34 +162,38 @@ pub fn load(
 }
 
 impl Config {
-    /// The local clock that is served if no other source is: the one of the lowest stratum, of equal ones the first.
+    /// The local clock that is served if no other source is: the one of the lowest stratum, of equal ones the
+    /// first.
     pub fn local_clock(&self) -> Option<&LocalClock> {
         self.local_clocks.iter().min_by_key(|clock| clock.stratum)
     }
 
-    /// The access list: one entry for each set of addresses, outer prefixes before inner ones, and `ntpport` entries after
-    /// those without. The most specific entry for a client's address holds, and no other; of two equal ones, that with
-    /// `ntpport` if the request comes from port 123. Every address has an entry.
+    /// The access list: one entry for each set of addresses, outer prefixes before inner ones, and `ntpport`
+    /// entries after those without. The most specific entry for a client's address holds, and no other; of
+    /// two equal ones, that with `ntpport` if the request comes from port 123. Every address has an entry.
     ///
-    /// `restrict` lines for the same addresses are united: their flags add up, in whatever order they stand. `default` is
-    /// 0.0.0.0/0 and ::/0, or one of them with `-4` or `-6`.
+    /// `restrict` lines for the same addresses are united: their flags add up, in whatever order they stand.
+    /// `default` is 0.0.0.0/0 and ::/0, or one of them with `-4` or `-6`.
     ///
-    /// What holds without being written (ntpsec's builtin default, with the sides that surprise people taken off):
+    /// What holds without being written (ntpsec's builtin default, with the sides that surprise people taken
+    /// off):
     ///
     /// - A family without a `default` line has `noquery limited`.
-    /// - `default` always has `noquery`: control messages could be abused to flood a third party, so they are for the hosts
-    ///   that a more specific line names. Whether clients are `limited` is up to the `default` line, if there is one.
-    /// - Neither is for this host: 127.0.0.1 and ::1 have what the file's own lines give them, which is everything if there
-    ///   are none. `restrict default ignore` shuts them out, as in ntpd.
+    /// - `default` always has `noquery`: control messages could be abused to flood a third party, so they are
+    ///   for the hosts that a more specific line names. Whether clients are `limited` is up to the `default`
+    ///   line, if there is one.
+    /// - Neither is for this host: 127.0.0.1 and ::1 have what the file's own lines give them, which is
+    ///   everything if there are none. `restrict default ignore` shuts them out, as in ntpd.
     ///
-    /// `resolve` gives the addresses of a host name; those of another family are left out. Lines whose name has no address
-    /// (yet) make no entry.
+    /// `resolve` gives the addresses of a host name; those of another family are left out. Lines whose name
+    /// has no address (yet) make no entry.
     pub fn restrictions(&self, resolve: impl FnMut(&str, Family) -> Vec<IpAddr>) -> Vec<Restriction> {
         restrict::unite(&self.restrict, resolve)
     }
 
-    /// The flags of `restrict source` lines for a server that time is taken from: an entry for its address that is added to
-    /// the access list, unless one for just this address is there, and removed together with the association.
+    /// The flags of `restrict source` lines for a server that time is taken from: an entry for its address
+    /// that is added to the access list, unless one for just this address is there, and removed together with
+    /// the association.
     pub fn source_restriction(&self, address: IpAddr) -> Option<RestrictFlags> {
         let flags = self.restrict.iter().filter_map(|line| match line.target {
             RestrictTarget::Source(family) if family.contains(address) => Some(line.flags),
@@ -164,18 +202,19 @@ impl Config {
         flags.reduce(|flags, more| flags | more)
     }
 
-    /// What is done with an address of this host, or with a wildcard address (whose `interface_name` is ""). The last
-    /// `interface` line that is about it decides; without any such line it is listened on.
+    /// What is done with an address of this host, or with a wildcard address (whose `interface_name` is "").
+    /// The last `interface` line that is about it decides; without any such line it is listened on.
     ///
-    /// Wildcard addresses are special, as in ntpd: `all` is not about them (nor about loopback addresses), and as soon as
-    /// there are `interface` lines but none about them, they are [`InterfaceAction::Drop`]. So: if [`Config::interfaces`] is
-    /// empty, listen on the wildcard addresses; if not, ask for every address of the host.
+    /// Wildcard addresses are special, as in ntpd: `all` is not about them (nor about loopback addresses),
+    /// and as soon as there are `interface` lines but none about them, they are [`InterfaceAction::Drop`].
+    /// So: if [`Config::interfaces`] is empty, listen on the wildcard addresses; if not, ask for every
+    /// address of the host.
     pub fn interface_action(&self, address: IpAddr, interface_name: &str) -> InterfaceAction {
         interface::action(&self.interfaces, address, interface_name)
     }
 
-    /// Whether recent clients must be recorded: `disable monitor` has no effect as long as anybody is `limited`, be it by the
-    /// builtin default.
+    /// Whether recent clients must be recorded: `disable monitor` has no effect as long as anybody is
+    /// `limited`, be it by the builtin default.
     pub fn monitor(&self) -> bool {
         let limited = |flags: RestrictFlags| flags.contains(RestrictFlags::LIMITED);
         self.switches.monitor

@@ -1,4 +1,5 @@
-//! Numbers and switches: `tinker`, `tos`, `enable`, `disable`, `discard`, `limit`, `mru`, `dscp`, `leapsmearinterval`.
+//! Numbers and switches: `tinker`, `tos`, `enable`, `disable`, `discard`, `limit`, `mru`, `dscp`,
+//! `leapsmearinterval`.
 
 use super::inactive;
 use super::line::Line;
@@ -39,8 +40,8 @@ pub struct Tos {
     pub mindist_seconds: f64,
     /// The stratum served without any source; 16 (the default): unsynchronized.
     pub orphan_stratum: u8,
-    /// How long there must be no source before the local clock or orphan mode takes over, if other sources are configured.
-    /// 300 by default.
+    /// How long there must be no source before the local clock or orphan mode takes over, if other sources
+    /// are configured. 300 by default.
     pub orphanwait_seconds: u32,
 }
 
@@ -174,6 +175,7 @@ const TINKER_WORDS: &[Word<Setter<Tinker>>] = &[
 
 /// `tinker [OPTION NUMBER]...`
 pub(super) fn tinker(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    line.needs("an option");
     let mut tinker = draft.config.tinker;
     while let Some((set, token)) = line.option(&TINKER) {
         set(&mut tinker, line, token.text);
@@ -233,6 +235,7 @@ const TOS_WORDS: &[Word<Setter<Tos>>] = &[
 
 /// `tos [OPTION NUMBER]...`
 pub(super) fn tos(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    line.needs("an option");
     let mut tos = draft.config.tos;
     while let Some((set, token)) = line.option(&TOS) {
         set(&mut tos, line, token.text);
@@ -289,6 +292,7 @@ pub(super) fn disable(draft: &mut Draft, line: &mut Line<'_, '_>) {
 }
 
 fn switch(draft: &mut Draft, line: &mut Line<'_, '_>, on: bool) {
+    line.needs("a switch");
     let mut switches = draft.config.switches;
     let mut monitor = None;
     while let Some((switch, token)) = line.option(&SWITCHES) {
@@ -335,6 +339,7 @@ const DISCARD_WORDS: &[Word<Setter<Discard>>] = &[
 
 /// `discard [OPTION NUMBER]...`
 pub(super) fn discard(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    line.needs("an option");
     let mut discard = draft.config.discard.unwrap_or_default();
     while let Some((set, token)) = line.option(&DISCARD) {
         set(&mut discard, line, token.text);
@@ -366,6 +371,7 @@ const LIMIT_WORDS: &[Word<Setter<Limit>>] = &[
 
 /// `limit [OPTION NUMBER]...`
 pub(super) fn limit(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    line.needs("an option");
     let mut limit = draft.config.limit.unwrap_or_default();
     while let Some((set, token)) = line.option(&LIMIT) {
         set(&mut limit, line, token.text);
@@ -395,6 +401,7 @@ const MRU_WORDS: &[Word<Bound>] = &[
 
 /// `mru [OPTION NUMBER]...`
 pub(super) fn mru(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    line.needs("an option");
     let mut mru = draft.config.mru;
     while let Some((bound, token)) = line.option(&MRU) {
         set(&mut mru, line.number(token.text, &(1..=u32::MAX)).map(bound));

@@ -28,7 +28,8 @@ impl RestrictFlags {
     pub const NOQUERY: Self = Self(1 << 2);
     /// `nomodify`: no control messages that change anything.
     pub const NOMODIFY: Self = Self(1 << 3);
-    /// `kod`: who exceeds the rate limit is told so by a kiss-o'-death packet. Nothing without [`Self::LIMITED`].
+    /// `kod`: who exceeds the rate limit is told so by a kiss-o'-death packet. Nothing without
+    /// [`Self::LIMITED`].
     pub const KOD: Self = Self(1 << 4);
     /// `limited`: requests are rate limited (`discard`, `limit`).
     pub const LIMITED: Self = Self(1 << 5);
@@ -88,7 +89,8 @@ pub enum RestrictTarget {
         /// Which of its addresses.
         family: Family,
     },
-    /// `source`: the servers of associations, as long as these exist; see [`super::Config::source_restriction`].
+    /// `source`: the servers of associations, as long as these exist; see
+    /// [`super::Config::source_restriction`].
     Source(Family),
 }
 
@@ -99,7 +101,8 @@ pub struct Restrict {
     pub target: RestrictTarget,
     /// What they may not do.
     pub flags: RestrictFlags,
-    /// `ntpport`: it is only about requests from port 123, and more specific than a line for the same addresses without it.
+    /// `ntpport`: it is only about requests from port 123, and more specific than a line for the same
+    /// addresses without it.
     pub ntpport: bool,
     /// Where the target stands.
     pub position: Position,
@@ -311,8 +314,8 @@ pub(super) fn unite(
     entries.into_iter().map(|((prefix, ntpport), flags)| Restriction { prefix, flags, ntpport }).collect()
 }
 
-/// What holds without being written: this host gets what the file's own lines give it, everybody else no control messages but
-/// by a more specific line, and rate limits if there is no `default` line.
+/// What holds without being written: this host gets what the file's own lines give it, everybody else no
+/// control messages but by a more specific line, and rate limits if there is no `default` line.
 fn add_builtin(entries: &mut Entries, everybody: Prefix, this_host: IpAddr) {
     let [any, from_ntp_port] = [false, true].map(|ntpport| most_specific(entries, this_host, ntpport));
     entries.entry((Prefix::host(this_host), false)).or_insert(any);

@@ -123,6 +123,7 @@ pub(super) fn statsdir(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `statistics SET...`
 pub(super) fn statistics(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    line.needs("a statistics set");
     let mut statistics = draft.config.statistics.clone();
     while let Some((select, _)) = line.option(&SETS) {
         select(&mut statistics).enabled = true;

@@ -76,3 +76,21 @@ impl<T> Vocabulary<T> {
         nearest.or_else(|| names.filter(|name| name.len() > 3).find(|name| unknown.contains(name)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{association, directive, restrict};
+
+    #[test]
+    fn similar_words_are_suggested_and_others_are_not() {
+        assert_eq!(association::OPTIONS.suggest("ibrust"), Some("iburst"));
+        assert_eq!(association::OPTIONS.suggest("perfer"), Some("prefer"));
+        assert_eq!(association::OPTIONS.suggest("IBURST"), Some("iburst"));
+        assert_eq!(restrict::FLAGS.suggest("netmask"), Some("mask"));
+        assert_eq!(restrict::FLAGS.suggest("no-query"), Some("noquery"));
+        assert_eq!(directive::DIRECTIVES.suggest("drift-file"), Some("driftfile"));
+        assert_eq!(directive::DIRECTIVES.suggest("makestep"), None);
+        assert_eq!(directive::DIRECTIVES.suggest(""), None);
+        assert_eq!(directive::DIRECTIVES.suggest(&"x".repeat(1000)), None);
+    }
+}

@@ -186,7 +186,10 @@ fn resolve(name: &str, family: Family) -> Vec<IpAddr> {
 /// Command line, then `interface` lines, then both wildcard addresses; with the sockets of `interface drop`.
 fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec<UdpSocket>), Failure> {
     if !options.listen.is_empty() {
-        return Ok((options.listen.clone(), Vec::new()));
+        let mut addresses = options.listen.clone();
+        addresses.sort_unstable();
+        addresses.dedup();
+        return Ok((addresses, Vec::new()));
     }
     if config.interfaces.is_empty() {
         return Ok((listen::wildcards(listen::NTP_PORT), Vec::new()));

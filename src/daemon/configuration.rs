@@ -54,6 +54,6 @@ mod tests {
     fn the_embedded_default_has_nothing_to_complain_about() {
         let (config, findings) = embedded_default().expect("it is in memory");
         assert!(findings.is_empty(), "{:?}", findings.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(config.local_clock().map(|clock| clock.served_stratum()), Some(10));
+        assert_eq!(config.local_clock().map(config::LocalClock::served_stratum), Some(10));
     }
 }

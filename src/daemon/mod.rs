@@ -28,6 +28,7 @@ use crate::datapath::Query;
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
+use crate::sys::socket::ServeSocket;
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
@@ -69,6 +70,10 @@ pub enum Failure {
 /// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let plan = Plan::read(options)?;
+    match &options.config {
+        Some(path) => info!("configuration: {}", path.display()),
+        None => info!("configuration: embedded default, no file is read"),
+    }
     let identity = privileges::resolve(options.user.as_deref())?;
     let sockets = open_sockets(options, &plan)?;
     let metrics = options.metrics.map(metrics::bind).transpose()?;
@@ -170,12 +175,20 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 
 /// Says what is served, where and how: one line, once every worker's receive is armed.
 fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
-    let first = sockets.first().map(|sockets| &sockets[..]).unwrap_or_default();
-    let addresses: Vec<String> = first.iter().map(|socket| socket.local().to_string()).collect();
+    match sockets.first() {
+        Some(first) => eprintln!("ready: {}; {}", serving(plan, first, workers), plan.clock),
+        None => eprintln!("ready: no worker, so nobody is served"),
+    }
+    // Without a service manager that asked for it there is nobody to tell, which is no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
+    let addresses: Vec<String> = sockets.iter().map(|socket| socket.local().to_string()).collect();
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
-    let buffer = first.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
-    eprintln!(
-        "ready: udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps; {}",
+    let buffer = sockets.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
+    format!(
+        "udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
         addresses.join(" "),
         workers.backend.name(),
         cores.len(),
@@ -183,8 +196,5 @@ fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
         cores.join(","),
         buffer / 1024,
         if buffer < limits::SOCKET_RECEIVE_BUFFER { " (net.core.rmem_max caps it)" } else { "" },
-        plan.clock,
-    );
-    // Without a service manager that asked for it there is nobody to tell, which is no error.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    )
 }

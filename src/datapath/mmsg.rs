@@ -20,10 +20,15 @@ pub struct Mmsg {
 impl Mmsg {
     /// Takes the sockets of one worker.
     pub fn new(sockets: Arc<[ServeSocket]>) -> Self {
+        Self::with_send_chunk(sockets, limits::SEND_CHUNK)
+    }
+
+    /// As `new`, with so many replies that leave together, 1 to [`limits::MMSG_BATCH`].
+    pub fn with_send_chunk(sockets: Arc<[ServeSocket]>, send_chunk: usize) -> Self {
         let translator = Translator::new(&sockets);
         let sizes = MmsgSizes {
             batch: limits::MMSG_BATCH,
-            send_chunk: limits::SEND_CHUNK,
+            send_chunk: send_chunk.clamp(1, limits::MMSG_BATCH),
             payload: limits::REQUEST_MAX,
         };
         Self { sockets: MmsgSockets::new(sockets, sizes), translator }

@@ -20,12 +20,17 @@ pub struct Uring {
 impl Uring {
     /// Builds the ring on the calling thread, which must be the one that serves. Fails where io_uring is forbidden or too old.
     pub fn new(sockets: Arc<[ServeSocket]>) -> io::Result<Self> {
+        Self::with_send_chunk(sockets, limits::SEND_CHUNK)
+    }
+
+    /// As `new`, with so many replies that leave together, 1 to [`limits::MMSG_BATCH`].
+    pub fn with_send_chunk(sockets: Arc<[ServeSocket]>, send_chunk: usize) -> io::Result<Self> {
         let translator = Translator::new(&sockets);
         let sizes = UringSizes {
             entries: limits::URING_ENTRIES,
             completions: limits::URING_COMPLETIONS,
             buffers: limits::URING_BUFFERS,
-            send_chunk: limits::SEND_CHUNK,
+            send_chunk: send_chunk.clamp(1, limits::MMSG_BATCH),
             payload: limits::REQUEST_MAX,
         };
         Ok(Self { sockets: UringSockets::new(sockets, sizes)?, translator })

@@ -1,0 +1,160 @@
+//! Request to reply without a kernel: the responder's every way out, the access list, the published state.
+
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bench::requests;
+use bench::restrict::{self, Family};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use fastrand::Rng;
+use ntpring::datapath::SystemClock;
+use ntpring::server::{
+    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Reason, Responder, ServingState, Verdict,
+};
+use ntpring::snapshot::{Published, Publisher};
+use ntpring::wire::{HEADER_LEN, NtpTimestamp};
+
+criterion_group!(benches, respond, access, snapshot);
+criterion_main!(benches);
+
+/// Requests are restored from a copy before each call, because a reply overwrites its request: the same few
+/// octets every time.
+fn respond(c: &mut Criterion) {
+    let mut group = c.benchmark_group("respond");
+    let open = AccessList::default;
+    let plain = requests::time(4, 1);
+    time_reply(&mut group, "plain", &plain, &SystemClock);
+    time_reply(&mut group, "plain, clock read not counted", &plain, &Stopped);
+    time_reply(&mut group, "plain, version 3", &requests::time(3, 1), &SystemClock);
+    time_reply(&mut group, "2 extension fields", &requests::with_extension_fields(2), &SystemClock);
+    time_reply(&mut group, "34 extension fields", &requests::with_extension_fields(34), &SystemClock);
+
+    silence(&mut group, "denied by ignore", denying(AccessFlags::IGNORE), &plain, Reason::Ignored);
+    silence(&mut group, "denied by noserve", denying(AccessFlags::NOSERVE), &plain, Reason::NoServe);
+    silence(&mut group, "malformed: short", open(), &plain[..47], Reason::Short);
+    silence(&mut group, "malformed: misaligned", open(), &[&plain[..], &[0; 2]].concat(), Reason::Misaligned);
+    silence(&mut group, "malformed: extension", open(), &[&plain[..], &[0; 32]].concat(), Reason::Extension);
+    silence(&mut group, "malformed: mode 7", open(), &[0x27; HEADER_LEN], Reason::Private);
+    silence(&mut group, "unknown key", open(), &requests::with_mac(), Reason::UnknownKey);
+    group.finish();
+}
+
+fn time_reply(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, request: &[u8], clock: &impl Clock) {
+    case(group, name, AccessList::default(), request, clock, Verdict::Reply(HEADER_LEN));
+}
+
+fn silence(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    access: AccessList,
+    request: &[u8],
+    reason: Reason,
+) {
+    case(group, name, access, request, &SystemClock, Verdict::Drop(reason));
+}
+
+fn case(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    access: AccessList,
+    request: &[u8],
+    clock: &impl Clock,
+    expected: Verdict,
+) {
+    let received = SystemClock.now();
+    let state = ServingState { system: requests::synchronised(received), access: Arc::new(access) };
+    let mut responder = Responder::new(1);
+    responder.begin_batch(&mut Publisher::new(state).subscribe(), false);
+    let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
+    let local = SocketAddr::from(([192, 0, 2, 1], 123));
+
+    let mut memory = request.to_vec();
+    let mut once = || {
+        memory.copy_from_slice(request);
+        responder.respond(Datagram { peer, local, received, buf: black_box(&mut memory) }, clock)
+    };
+    assert_eq!(once(), expected, "{name}");
+    group.bench_function(name, |b| b.iter(&mut once));
+}
+
+/// A clock that costs nothing to read: what is left is the responder's own work.
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> NtpTimestamp {
+        // Later than every receive stamp of this run, or the responder would take it for a clock that was set
+        // back.
+        NtpTimestamp::from_unix(NtpTimestamp::PIVOT + (1 << 30), 0)
+    }
+}
+
+fn denying(flags: AccessFlags) -> AccessList {
+    let everybody = IpPrefix::new(SocketAddr::from(([0; 4], 0)).ip(), 0);
+    let entry = everybody.map(|prefix| AccessEntry { prefix, flags, ntpport: false });
+    AccessList::new(entry.as_slice()).unwrap_or_default()
+}
+
+/// Cold addresses: every lookup is for another random client, of 2^20. Cold lists: and in another copy of the
+/// list, of so many that no cache but the last holds them, as after the kernel's work on a few packets.
+fn access(c: &mut Criterion) {
+    const ENTRIES_IN_ALL_COPIES: usize = 640_000;
+    for (name, cold_lists) in [("access, cold addresses", false), ("access, cold addresses and lists", true)]
+    {
+        let mut group = c.benchmark_group(name);
+        for (family, size) in
+            [Family::V4, Family::V6].into_iter().flat_map(|f| [10, 1_000, 10_000].map(|n| (f, n)))
+        {
+            let random = &mut Rng::with_seed(size as u64);
+            let entries = restrict::entries(family, size, random);
+            let clients = restrict::clients(family, &entries, 1 << 20, random);
+            let copies = if cold_lists { ENTRIES_IN_ALL_COPIES / size } else { 1 };
+            let mut lists = vec![AccessList::new(&entries).unwrap_or_default(); copies];
+            random.shuffle(&mut lists);
+            let mut next = clients.iter().cycle().zip(lists.iter().cycle());
+            group.bench_function(BenchmarkId::new(family.name(), size), |b| {
+                b.iter(|| next.next().map(|(client, list)| list.lookup(black_box(*client))));
+            });
+        }
+        group.finish();
+    }
+}
+
+fn snapshot(c: &mut Criterion) {
+    let mut group = c.benchmark_group("snapshot load");
+    let mut publisher = Publisher::new(ServingState::default());
+    let mut reader = publisher.subscribe();
+    group.bench_function("unchanged", |b| b.iter(|| Arc::as_ptr(reader.load())));
+
+    let mut readers: Vec<_> = (0..1024).map(|_| publisher.subscribe()).collect();
+    group.bench_function("changed", |b| {
+        b.iter_custom(|loads| load_changed(&mut publisher, &mut readers, loads));
+    });
+    group.finish();
+}
+
+/// The time of so many loads, each the first one of its reader since a new value was published. Publishing is
+/// not timed.
+fn load_changed(
+    publisher: &mut Publisher<ServingState>,
+    readers: &mut [Published<ServingState>],
+    loads: u64,
+) -> Duration {
+    let mut elapsed = Duration::ZERO;
+    let mut left = usize::try_from(loads).unwrap_or(usize::MAX);
+    while left > 0 {
+        let round = left.min(readers.len());
+        publisher.publish(ServingState::default());
+        let start = Instant::now();
+        for reader in &mut readers[..round] {
+            black_box(reader.load());
+        }
+        elapsed += start.elapsed();
+        left -= round;
+    }
+    elapsed
+}

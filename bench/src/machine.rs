@@ -1,0 +1,52 @@
+//! What a figure was measured on; without it a figure means nothing.
+
+use std::fmt;
+use std::fs;
+use std::process::Command;
+
+/// The machine and the moment.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    load: String,
+    date: String,
+}
+
+impl Machine {
+    /// Looks around; what cannot be found out is called unknown.
+    pub fn here() -> Self {
+        let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let field = |name: &str| {
+            let line =
+                cpu_info.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+            line.unwrap_or("unknown CPU").trim().to_owned()
+        };
+        let date = Command::new("date").args(["-u", "+%F %H:%M UTC"]).output();
+        Self {
+            cpu: field("model name"),
+            cores: cpu_info.lines().filter(|line| line.starts_with("processor")).count(),
+            kernel: first_words("/proc/sys/kernel/osrelease", 1),
+            load: first_words("/proc/loadavg", 1),
+            date: date
+                .map_or_else(|_| unknown(), |date| String::from_utf8_lossy(&date.stdout).trim().to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, cores, kernel, load, date } = self;
+        write!(f, "{cpu}, {cores} cores, Linux {kernel}, {date}, load average before {load}")
+    }
+}
+
+fn first_words(path: &str, count: usize) -> String {
+    let text = fs::read_to_string(path).unwrap_or_else(|_| unknown());
+    text.split_whitespace().take(count).collect::<Vec<_>>().join(" ")
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
