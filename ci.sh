@@ -18,6 +18,7 @@ usage: ./ci.sh JOB...
                The last line counts: "N passed, N failed, N skipped"
   bench-smoke  every benchmark runs once, nothing is measured
   fuzz         each fuzz target for FUZZ_SECONDS (600); not part of all
+  audit        known vulnerabilities of the dependencies, from the network; not part of all
   all          fmt lint bench-smoke test
 environment:
   NTPRING_REQUIRE=netns,chrony,...   a test that would be skipped for want of one of these fails instead
@@ -45,7 +46,11 @@ lint() {
         echo "not run: shellcheck is not installed (apt-get install shellcheck)"
     fi
     say "lint: cargo deny"
-    if have cargo-deny; then cargo deny --workspace check; else echo "not run: cargo-deny is not installed (cargo install cargo-deny)"; fi
+    if have cargo-deny; then
+        cargo deny --workspace check bans licenses sources
+    else
+        echo "not run: cargo-deny is not installed (cargo install cargo-deny)"
+    fi
 }
 
 # Programs the tests call by name, as "program package".
@@ -125,12 +130,15 @@ run_tests() {
     return "$status"
 }
 
+install_tool() {
+    have "$1" && return 0
+    say "installing $1"
+    cargo install --locked --root "$tools" "$1"
+}
+
 fuzz() {
     local name
-    if ! have cargo-fuzz; then
-        say "fuzz: installing cargo-fuzz"
-        cargo install --locked --root "$tools" cargo-fuzz
-    fi
+    install_tool cargo-fuzz
     # Without a sanitizer the targets build on stable Rust. What is found interesting goes below target, not among the seeds.
     for name in packet responder ntp_conf; do
         say "fuzz: $name for ${FUZZ_SECONDS:-600} s"
@@ -138,6 +146,12 @@ fuzz() {
         cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$name" "$target/corpus/$name" "tests/fuzz/seeds/$name" -- \
             -max_total_time="${FUZZ_SECONDS:-600}" -print_final_stats=1
     done
+}
+
+audit() {
+    install_tool cargo-deny
+    say "audit: known vulnerabilities of the dependencies"
+    cargo deny --workspace check advisories
 }
 
 bench_smoke() {
@@ -152,6 +166,7 @@ for job; do
         lint) lint ;;
         test) run_tests ;;
         fuzz) fuzz ;;
+        audit) audit ;;
         bench-smoke) bench_smoke ;;
         all) fmt; lint; bench_smoke; run_tests ;;
         -h | --help) usage ;;

@@ -1,5 +1,6 @@
-//! ntpring serves NTP at the highest rate a Linux machine can, reads the ntp.conf people already have, and brings its own load
-//! generator. The floors, from the ground up; a floor imports only floors below it (checked by `tests/tidy.rs`):
+//! ntpring serves NTP at the highest rate a Linux machine can, reads the ntp.conf people already have, and
+//! brings its own load generator. The floors, from the ground up; a floor imports only floors below it
+//! (checked by `tests/tidy.rs`):
 //!
 //! | floor | modules | what it never does |
 //! |---|---|---|

@@ -5,12 +5,14 @@ use std::time::Duration;
 /// Longest time a worker sleeps in the kernel, so an idle worker wakes at most twice a second.
 pub const TICK: Duration = Duration::from_millis(600);
 
-/// Largest request that is looked at, in bytes of UDP payload. Longer datagrams arrive truncated, are dropped and counted.
+/// Largest request that is looked at, in bytes of UDP payload. Longer datagrams arrive truncated, are dropped
+/// and counted.
 pub const REQUEST_MAX: usize = 1024;
 
-/// Receive buffers of one io_uring worker; a power of two, as the kernel's buffer ring demands. They are used in turn, so many of
-/// them fall out of the cache before they are used again: 512 cost 4 % less per request than 4096 (bench/README.md). When all are
-/// in use the receive ends, and is armed again at the next wait; datagrams stay in the socket's queue meanwhile.
+/// Receive buffers of one io_uring worker; a power of two, as the kernel's buffer ring demands. They are used
+/// in turn, so many of them fall out of the cache before they are used again: 512 cost 4 % less per request
+/// than 4096 (bench/README.md). When all are in use the receive ends, and is armed again at the next wait;
+/// datagrams stay in the socket's queue meanwhile.
 pub const URING_BUFFERS: u16 = 512;
 
 /// Submission queue entries of one worker's ring.
@@ -22,8 +24,8 @@ pub const URING_COMPLETIONS: u32 = 1024;
 /// Datagrams that one recvmmsg call may return.
 pub const MMSG_BATCH: usize = 64;
 
-/// Replies that leave the server together. Each reply queued behind others ages its transmit stamp by about 1.7 µs, so the
-/// chunk is chosen from the measured |offset| curve in bench/README.md.
+/// Replies that leave the server together. Each reply queued behind others ages its transmit stamp by about
+/// 1.7 µs, so the chunk is chosen from the measured |offset| curve in bench/README.md.
 pub const SEND_CHUNK: usize = 24;
 
 /// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.
@@ -32,12 +34,12 @@ pub const FORWARD_QUEUE: usize = 64;
 /// Pinned worker threads of one process.
 pub const WORKERS_MAX: usize = 256;
 
-/// Receive buffer asked for with SO_RCVBUFFORCE, in bytes. Large enough for a scheduling hiccup, small enough that the queue
-/// does not hold seconds of stale requests.
+/// Receive buffer asked for with SO_RCVBUFFORCE, in bytes. Large enough for a scheduling hiccup, small enough
+/// that the queue does not hold seconds of stale requests.
 pub const SOCKET_RECEIVE_BUFFER: usize = 4 << 20;
 
-/// `restrict` lines of one configuration. A table of so many takes 60 MB, twice that while it is built, and a third of a
-/// second to build.
+/// `restrict` lines of one configuration. A table of so many takes 60 MB, twice that while it is built, and a
+/// third of a second to build.
 pub const ACCESS_ENTRIES: usize = 1_000_000;
 
 /// Files that may include each other: ntpd's own bound.
@@ -59,5 +61,6 @@ const _: () = assert!(URING_BUFFERS.is_power_of_two());
 const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
 const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as usize);
 const _: () = assert!(SEND_CHUNK <= MMSG_BATCH && SEND_CHUNK as u32 <= URING_ENTRIES);
-// Ranges begin and end with an entry, and grids have about four cells per range: all are numbered with 32 bits.
+// Ranges begin and end with an entry, and grids have about four cells per range: all are numbered with 32
+// bits.
 const _: () = assert!(ACCESS_ENTRIES < 1 << 24);

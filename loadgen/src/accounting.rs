@@ -66,8 +66,8 @@ impl Kod {
 
 /// What became of everything.
 ///
-/// scheduled = sent + unsent; sent = answered + late + lost + kod, once all are expired. Every datagram that arrives is exactly
-/// one of answered, late, kod, duplicate, invalid, unsolicited.
+/// scheduled = sent + unsent; sent = answered + late + lost + kod, once all are expired. Every datagram that
+/// arrives is exactly one of answered, late, kod, duplicate, invalid, unsolicited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Requests whose time had come.
@@ -92,7 +92,8 @@ pub(crate) struct Counts {
     pub(crate) invalid: [u64; Invalid::ALL.len()],
     /// Datagrams that came while their socket waited for none.
     pub(crate) unsolicited: u64,
-    /// Datagrams that this machine dropped because the generator read too slowly; the server is not to blame for them.
+    /// Datagrams that this machine dropped because the generator read too slowly; the server is not to blame
+    /// for them.
     pub(crate) local_drops: u64,
     /// ICMP "unreachable" messages about requests.
     pub(crate) unreachable: u64,

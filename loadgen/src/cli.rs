@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgGroup, Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand, value_parser};
 use ntpring::sys::thread::allowed_cores;
 
 use crate::failure::Failure;
@@ -45,7 +45,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct DemoArgs {
-    /// Requests per second of the first part [default: 50k, what two cores answer without loss; 2k on one core]
+    /// Requests per second of the first part [default: 50k, what two cores answer without loss; 2k on one
+    /// core]
     #[arg(short, long, value_parser = parse_rate)]
     rate: Option<u64>,
     /// How long the first part takes; the second takes at most 3 s
@@ -63,11 +64,12 @@ struct RunArgs {
     /// Requests per second, sent on schedule whatever the server does; 10k and 1.5M are understood
     #[arg(short, long, value_parser = parse_rate)]
     rate: Option<u64>,
-    /// As fast as the server answers instead (closed loop): shows the rate it saturates at, not its latency under load
+    /// As fast as the server answers instead (closed loop): shows the rate it saturates at, not its latency
+    /// under load
     #[arg(long)]
     max: bool,
     /// With --max: requests that are unanswered at any time
-    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
     outstanding: u32,
     /// How long to send: 5, 5s, 500ms, 2m
     #[arg(short, long, default_value = "5s", value_parser = parse_duration)]
@@ -75,12 +77,14 @@ struct RunArgs {
     /// A reply after this time is late
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     timeout: Duration,
-    /// Client sockets, each with a port of its own; on 127.0.0.0/8 with an address of its own too, so that a server that
-    /// spreads clients by address uses all its workers. Elsewhere all have this machine's one address
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX))]
+    /// Client sockets, each with a port of its own; on 127.0.0.0/8 with an address of its own too, so that a
+    /// server that spreads clients by address uses all its workers. Elsewhere all have this machine's one
+    /// address
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(value_parser = value_parser!(u64).range(1..=CLIENTS_MAX))]
     clients: u64,
     /// Generator threads, pinned to the last cores
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..=1024))]
     threads: u64,
     /// Cores to pin a generator thread to each, such as 1,3
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "threads")]

@@ -20,8 +20,8 @@ const DISTRUST_NS: u64 = 1_000_000_000;
 
 /// Brings the kernel's receive stamps, which are CLOCK_REALTIME, to the monotonic timescale.
 ///
-/// Both clocks are slewed alike, so their difference changes only when somebody sets the time. From then on stamps are not used
-/// until no older one can be queued any more.
+/// Both clocks are slewed alike, so their difference changes only when somebody sets the time. From then on
+/// stamps are not used until no older one can be queued any more.
 #[derive(Debug, Default)]
 pub(crate) struct StampClock {
     /// CLOCK_REALTIME − CLOCK_MONOTONIC at the last look.
@@ -39,8 +39,8 @@ pub(crate) struct Arrival {
 }
 
 impl StampClock {
-    /// When a reply arrived that was read at `seen` and answers a request sent at `sent`. Whatever the clocks do, the result lies
-    /// between the two.
+    /// When a reply arrived that was read at `seen` and answers a request sent at `sent`. Whatever the clocks
+    /// do, the result lies between the two.
     pub(crate) fn arrival(&mut self, stamp: Option<Timespec>, seen: Seen, sent: u64) -> Arrival {
         let read = nanoseconds(seen.monotonic);
         let offset = seen.realtime.as_nanos() - seen.monotonic.as_nanos();

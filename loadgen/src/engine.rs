@@ -22,8 +22,8 @@ const BATCH: usize = 32;
 const REPLY_MAX: usize = 128;
 /// Receive buffer asked for, per socket.
 const RECEIVE_BUFFER: usize = 1 << 20;
-/// A sleeping thread wakes this much early and spins for the rest: timers of the kernel are late by 50 µs and more. So above 10 kHz
-/// it never sleeps.
+/// A sleeping thread wakes this much early and spins for the rest: timers of the kernel are late by 50 µs and
+/// more. So above 10 kHz it never sleeps.
 const WAKE_EARLY_NS: u64 = 100_000;
 /// Longest sleep, so that the stop flag and timeouts are seen.
 const NAP: Duration = Duration::from_millis(10);
@@ -108,7 +108,8 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Runs the load from `start` (nanoseconds of CLOCK_MONOTONIC) until every request is answered or given up.
+    /// Runs the load from `start` (nanoseconds of CLOCK_MONOTONIC) until every request is answered or given
+    /// up.
     pub(crate) fn run(mut self, start: u64) -> io::Result<Findings> {
         self.start = start;
         self.last_request = start;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-/// A ring of the latest requests, oldest first. It remembers a request beyond its timeout until the place is needed again, so that
-/// late and second replies are known for what they are.
+/// A ring of the latest requests, oldest first. It remembers a request beyond its timeout until the place is
+/// needed again, so that late and second replies are known for what they are.
 #[derive(Debug)]
 pub(crate) struct Flight {
     slots: Box<[Slot]>,
-    /// Numbers of the oldest request that may be waiting and of the next request; a request's place is its number modulo the size.
+    /// Numbers of the oldest request that may be waiting and of the next request; a request's place is its
+    /// number modulo the size.
     oldest: u64,
     next: u64,
     timeout: u64,
@@ -45,16 +46,19 @@ const SLOTS_MIN: usize = 1 << 10;
 const NOBODY: u32 = u32::MAX;
 
 impl Flight {
-    /// The table size for `rate` requests per second: twice as many as can be waiting. `None` if that is more than [`SLOTS_MAX`].
+    /// The table size for `rate` requests per second: twice as many as can be waiting. `None` if that is more
+    /// than [`SLOTS_MAX`].
     pub(crate) fn slots_for(rate: u64, timeout: Duration) -> Option<usize> {
         let waiting = u128::from(rate).saturating_mul(timeout.as_nanos()) / 1_000_000_000;
         let slots = usize::try_from(waiting).ok()?.checked_mul(2)?.checked_next_power_of_two()?;
         (slots <= SLOTS_MAX).then_some(slots.max(SLOTS_MIN))
     }
 
-    /// A table of `slots` places, a power of two, for requests of `clients` sockets that wait `timeout` nanoseconds.
+    /// A table of `slots` places, a power of two, for requests of `clients` sockets that wait `timeout`
+    /// nanoseconds.
     pub(crate) fn new(slots: usize, clients: usize, timeout: u64) -> Self {
-        // Not all zero bits, so that the memory is really written, and the loop never meets a page for the first time.
+        // Not all zero bits, so that the memory is really written, and the loop never meets a page for the
+        // first time.
         let empty = Slot { cookie: 0, intended: 0, sent: 0, client: NOBODY, state: State::Settled };
         Self {
             slots: vec![empty; slots.next_power_of_two()].into_boxed_slice(),
@@ -81,8 +85,9 @@ impl Flight {
         self.waiting_by_client.get(client).is_some_and(|&waiting| waiting > 0)
     }
 
-    /// The cookie of the request that follows after `ahead` others: `random`, in which the request's place takes some bits.
-    /// They are masked with others of the same random number, so that the cookie looks as random as it is unique.
+    /// The cookie of the request that follows after `ahead` others: `random`, in which the request's place
+    /// takes some bits. They are masked with others of the same random number, so that the cookie looks as
+    /// random as it is unique.
     pub(crate) fn cookie(&self, ahead: usize, random: u64) -> u64 {
         let mask = self.mask();
         (random & !mask) | (((self.next + ahead as u64) ^ (random >> 32)) & mask)

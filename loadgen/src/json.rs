@@ -1,4 +1,5 @@
-//! The result for machines. README.md documents the fields; a field that changes its meaning makes a new version.
+//! The result for machines. README.md documents the fields; a field that changes its meaning makes a new
+//! version.
 
 use std::fs::File;
 use std::io::Write;

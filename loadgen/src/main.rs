@@ -1,8 +1,8 @@
 //! ntpload: loads an NTP server, and tells what came back, what was lost, and how long it took.
 //!
-//! One thread per core runs an [`engine`]: it sends what its [`schedule`] says, and [`pairing`] brings replies and requests together
-//! by the random number in each request, which [`flight`] remembers. [`run`] starts the threads and adds up what they found;
-//! [`report`] and [`json`] show it.
+//! One thread per core runs an [`engine`]: it sends what its [`schedule`] says, and [`pairing`] brings
+//! replies and requests together by the random number in each request, which [`flight`] remembers. [`run`]
+//! starts the threads and adds up what they found; [`report`] and [`json`] show it.
 
 #![forbid(unsafe_code)]
 

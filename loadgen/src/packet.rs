@@ -9,8 +9,8 @@ const VERSION: u8 = 4;
 /// The strata of a synchronised server (RFC 5905 figure 11).
 const STRATA: std::ops::RangeInclusive<u8> = 1..=15;
 
-/// A client's request that tells nothing: mode 3, all fields zero but for the transmit timestamp, which is a random number
-/// by which its reply is known.
+/// A client's request that tells nothing: mode 3, all fields zero but for the transmit timestamp, which is a
+/// random number by which its reply is known.
 pub(crate) fn request(cookie: u64) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
     if let Ok(mut packet) = Packet::new_checked(&mut bytes) {
@@ -52,7 +52,8 @@ pub(crate) fn read(payload: Option<&[u8]>) -> Result<Reply, Invalid> {
     }
     let cookie = packet.origin().to_bits();
     let code = packet.reference_id().octets();
-    // RFC 5905 §7.4: a kiss-o'-death packet has stratum 0 and its code as reference identifier. Other codes are about the server.
+    // RFC 5905 §7.4: a kiss-o'-death packet has stratum 0 and its code as reference identifier. Other codes
+    // are about the server.
     if let (0, Some(kod)) = (packet.stratum(), Kod::from_code(code)) {
         return Ok(Reply { cookie, says: Says::Kod(kod) });
     }

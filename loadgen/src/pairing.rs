@@ -21,7 +21,8 @@ pub(crate) struct Pairing {
 /// What is measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Measures {
-    /// From the intended send time to the kernel's receive stamp of the reply, for requests that were answered in time.
+    /// From the intended send time to the kernel's receive stamp of the reply, for requests that were
+    /// answered in time.
     pub(crate) latency: Times,
     /// From the intended to the true send time, for all requests that were sent.
     pub(crate) lag: Times,

@@ -58,11 +58,13 @@ pub(crate) struct Outcome {
 
 /// Rates of a run that was over at once refer to this time.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// A last request that left this late is a hiccup, which the latency shows; later, the generator could not keep the rate.
+/// A last request that left this late is a hiccup, which the latency shows; later, the generator could not
+/// keep the rate.
 const HICCUP: Duration = Duration::from_millis(50);
 /// Between "all sockets are open" and the first request.
 const HEAD_START_NS: u64 = 5_000_000;
-/// In-flight places of a closed loop, whose rate is not known before. A table that lost requests have filled only slows it down.
+/// In-flight places of a closed loop, whose rate is not known before. A table that lost requests have filled
+/// only slows it down.
 const CLOSED_LOOP_SLOTS: usize = 1 << 20;
 
 /// What a thread says once its sockets are open, or the sentence why not.
@@ -221,7 +223,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 impl Outcome {
-    /// The time that rates refer to: what was planned, or longer if the generator fell behind, or shorter if it was interrupted.
+    /// The time that rates refer to: what was planned, or longer if the generator fell behind, or shorter if
+    /// it was interrupted.
     pub(crate) fn span(&self, plan: &Plan) -> Duration {
         let cut_short = self.interrupted || self.refused();
         let on_time = self.sending <= plan.duration + HICCUP;

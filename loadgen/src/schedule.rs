@@ -3,9 +3,11 @@
 /// How requests are paced on one thread. Times are nanoseconds since the start.
 #[derive(Debug)]
 pub(crate) enum Pace {
-    /// Each request has its time, and that is where its latency counts from: a server that stalls cannot slow the load down.
+    /// Each request has its time, and that is where its latency counts from: a server that stalls cannot slow
+    /// the load down.
     Open(Schedule),
-    /// A request leaves as soon as fewer than `outstanding` are unanswered, until `until`: finds the rate that the server sets.
+    /// A request leaves as soon as fewer than `outstanding` are unanswered, until `until`: finds the rate
+    /// that the server sets.
     Closed {
         /// Requests in flight.
         outstanding: usize,

@@ -82,8 +82,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// Load is a nuisance to anybody who did not ask for it: free are this machine's own addresses, and those that no public server
-/// can have.
+/// Load is a nuisance to anybody who did not ask for it: free are this machine's own addresses, and those
+/// that no public server can have.
 pub(crate) fn check_manners(target: SocketAddr, operates: bool) -> Result<(), Failure> {
     let ip = target.ip().to_canonical();
     if operates || is_never_public(ip) || is_own(ip) {
@@ -113,8 +113,9 @@ fn is_never_public(ip: IpAddr) -> bool {
     }
 }
 
-/// The source address of each client. On the IPv4 loopback every client has an address of its own, 127.0.1.1 and up, so that a
-/// server which spreads its clients by address uses all its workers; elsewhere clients differ by their port alone.
+/// The source address of each client. On the IPv4 loopback every client has an address of its own, 127.0.1.1
+/// and up, so that a server which spreads its clients by address uses all its workers; elsewhere clients
+/// differ by their port alone.
 pub(crate) fn sources(target: SocketAddr, clients: usize) -> Vec<IpAddr> {
     const FIRST: u32 = Ipv4Addr::new(127, 0, 1, 1).to_bits();
     /// What is left of 127.0.0.0/8 from the first on, but for its broadcast address.

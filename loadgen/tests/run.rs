@@ -195,12 +195,14 @@ fn replies_that_are_none_leave_their_requests_unanswered() {
             ("invalid_reasons.stamps", 50),
         ],
     );
-    assert_eq!(json["warnings"], serde_json::json!(["kiss_of_death", "unsynchronised"]));
+    // Whether the generator itself was late is up to the machine.
+    let warnings = json["warnings"].as_array().expect("a list").iter().filter(|name| *name != "lag");
+    assert_eq!(warnings.collect::<Vec<_>>(), ["kiss_of_death", "unsynchronised"]);
     assert_eq!(code, 0);
 }
 
-/// A server that stands still for 200 ms makes every request of that time wait, not only the one it held in its hands: that is a
-/// tenth of the requests of two seconds.
+/// A server that stands still for 200 ms makes every request of that time wait, not only the one it held in
+/// its hands: that is a tenth of the requests of two seconds.
 #[test]
 fn latency_counts_from_the_intended_time() {
     let server =

@@ -21,8 +21,9 @@ pub(super) struct Args {
     strict: bool,
 }
 
-/// Prints each finding to standard output, one line each, `FILE:LINE:COL: error|warning: TEXT`, then a summary to standard error.
-/// The exit code is 0, or 2 if there are errors, the file cannot be read, or anything was found with `--strict`.
+/// Prints each finding to standard output, one line each, `FILE:LINE:COL: error|warning: TEXT`, then a
+/// summary to standard error. The exit code is 0, or 2 if there are errors, the file cannot be read, or
+/// anything was found with `--strict`.
 pub(super) fn run(args: &Args) -> ExitCode {
     let (_, findings) = match configuration::load(&args.config) {
         Ok(loaded) => loaded,

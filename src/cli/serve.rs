@@ -7,10 +7,9 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::EXIT_USAGE;
-use crate::daemon::{self, DatapathChoice, Failure, Options};
+use crate::daemon::{self, CoreChoice, DatapathChoice, Failure, Options};
 use crate::datapath::Backend;
 use crate::limits;
-use crate::sys::thread::allowed_cores;
 
 const DEFAULT_CONFIG: &str = "/etc/ntp.conf";
 const NTP_PORT: u16 = 123;
@@ -68,9 +67,10 @@ struct Cores(Vec<usize>);
 /// Serves as the arguments say.
 pub(super) fn run(args: Args) -> ExitCode {
     let config = args.config.or_else(|| Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into()));
-    let cores = match choose_cores(args.workers, args.cpus) {
-        Ok(cores) => cores,
-        Err(problem) => return fail(&Failure::Usage(problem)),
+    let cores = match (args.workers, args.cpus) {
+        (_, Some(Cores(cores))) => CoreChoice::These(cores),
+        (Some(workers), None) => CoreChoice::First(workers),
+        (None, None) => CoreChoice::All,
     };
     let datapath = match args.datapath {
         DatapathArg::Auto => DatapathChoice::Auto,
@@ -109,32 +109,6 @@ fn fail(failure: &Failure) -> ExitCode {
         Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
         Failure::Listen(_) | Failure::RunTime(_) => ExitCode::FAILURE,
     }
-}
-
-/// `None`: every core that the process may use.
-fn choose_cores(workers: Option<usize>, cpus: Option<Cores>) -> Result<Option<Vec<usize>>, String> {
-    let allowed = allowed_cores();
-    if let Some(Cores(cores)) = cpus {
-        return match cores.iter().find(|core| !allowed.contains(core)) {
-            Some(core) => {
-                Err(format!("--cpus: this process may not run on cpu {core}, only on {}", list(&allowed)))
-            }
-            None => Ok(Some(cores)),
-        };
-    }
-    match workers {
-        Some(workers) if workers > allowed.len() => Err(format!(
-            "--workers {workers}: this process may run on {} cores only ({})",
-            allowed.len(),
-            list(&allowed)
-        )),
-        Some(workers) => Ok(Some(allowed[..workers].to_vec())),
-        None => Ok(None),
-    }
-}
-
-fn list(cores: &[usize]) -> String {
-    cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// ADDR, ADDR:PORT, [V6] or [V6]:PORT.

@@ -1,4 +1,5 @@
-//! The one place that knows ntp.conf and the server: a configuration becomes addresses, a clock and an access list.
+//! The one place that knows ntp.conf and the server: a configuration becomes addresses, a clock and an access
+//! list.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -9,7 +10,7 @@ use std::{fmt, process};
 
 use tracing::{error, info, warn};
 
-use super::{Failure, Options, configuration, listen, logging};
+use super::{CoreChoice, Failure, Options, configuration, listen, logging};
 use crate::config::{self, Config, Family, Findings, InterfaceAction, Restriction, Severity};
 use crate::datapath::SystemClock;
 use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState, TooManyEntries};
@@ -60,7 +61,8 @@ impl fmt::Display for ClockSource {
 }
 
 impl Plan {
-    /// Reads the configuration; its findings are logged. A bad line is dropped and the rest holds, as in ntpd.
+    /// Reads the configuration; its findings are logged. A bad line is dropped and the rest holds, as in
+    /// ntpd.
     pub(super) fn read(options: &Options) -> Result<Self, Failure> {
         let (config, findings) = match &options.config {
             Some(path) => configuration::load(path),
@@ -73,7 +75,7 @@ impl Plan {
         let reading_time = u64::try_from(clock::reading_time().as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             addresses,
-            cores: options.cores.clone().unwrap_or_else(thread::allowed_cores),
+            cores: cores(&options.cores)?,
             dscp: config.dscp.unwrap_or_default(),
             clock: clock_source(&config),
             precision: Precision::from_nanoseconds(reading_time),
@@ -83,7 +85,8 @@ impl Plan {
         })
     }
 
-    /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as it was.
+    /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as
+    /// it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
         let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
         log_findings(&findings);
@@ -115,6 +118,28 @@ impl Plan {
     }
 }
 
+fn cores(choice: &CoreChoice) -> Result<Vec<usize>, Failure> {
+    let allowed = thread::allowed_cores();
+    let list = || allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    match choice {
+        CoreChoice::All => Ok(allowed),
+        CoreChoice::First(count) => allowed.get(..*count).map(<[usize]>::to_vec).ok_or_else(|| {
+            Failure::Usage(format!(
+                "--workers {count}: this process may run on {} cores only ({})",
+                allowed.len(),
+                list()
+            ))
+        }),
+        CoreChoice::These(cores) => match cores.iter().find(|core| !allowed.contains(core)) {
+            Some(core) => Err(Failure::Usage(format!(
+                "--cpus: this process may not run on cpu {core}, only on {}",
+                list()
+            ))),
+            None => Ok(cores.clone()),
+        },
+    }
+}
+
 fn log_findings(findings: &Findings) {
     for finding in findings {
         match finding.severity {
@@ -124,7 +149,8 @@ fn log_findings(findings: &Findings) {
     }
 }
 
-/// The local clock is right at once where nothing else is configured, else after `tos orphanwait` without another source.
+/// The local clock is right at once where nothing else is configured, else after `tos orphanwait` without
+/// another source.
 fn clock_source(config: &Config) -> ClockSource {
     let Some(local) = config.local_clock() else { return ClockSource::None };
     let wait = if config.associations.is_empty() { 0 } else { config.tos.orphanwait_seconds };
@@ -169,7 +195,8 @@ fn access_flags(flags: config::RestrictFlags) -> AccessFlags {
     .fold(AccessFlags::NONE, |all, (_, flag)| all | flag)
 }
 
-/// Addresses of a host name in a `restrict` line. One that cannot be found is not restricted until the next reload.
+/// Addresses of a host name in a `restrict` line. One that cannot be found is not restricted until the next
+/// reload.
 fn resolve(name: &str, family: Family) -> Vec<IpAddr> {
     match (name, 0).to_socket_addrs() {
         Ok(found) => found.map(|address| address.ip()).filter(|address| family.contains(*address)).collect(),

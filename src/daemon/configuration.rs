@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::config::{self, Config, Finding, Findings, Unreadable};
 use crate::limits;
 
-/// What is served when no file says otherwise: this machine's own clock, at a stratum that any real server beats, to everybody.
+/// What is served when no file says otherwise: this machine's own clock, at a stratum that any real server
+/// beats, to everybody.
 const EMBEDDED_DEFAULT: &str = "\
 restrict default nomodify noquery
 restrict 127.0.0.1
@@ -16,7 +17,8 @@ server 127.127.1.0
 fudge 127.127.1.0 stratum 9
 ";
 
-/// Reads the configuration at `path` and the files it includes. Missing files that it names are findings, too.
+/// Reads the configuration at `path` and the files it includes. Missing files that it names are findings,
+/// too.
 ///
 /// # Errors
 /// [`Unreadable`] if the file at `path` cannot be read.

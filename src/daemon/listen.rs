@@ -56,8 +56,8 @@ pub(super) fn wildcards(port: u16) -> Vec<SocketAddr> {
     }
 }
 
-/// Opens one socket per address and worker. Each address is first bound alone, so that any other owner, another ntpring too, is an
-/// error instead of a silent thief of datagrams.
+/// Opens one socket per address and worker. Each address is first bound alone, so that any other owner,
+/// another ntpring too, is an error instead of a silent thief of datagrams.
 pub(super) fn open(addresses: &[SocketAddr], workers: usize, dscp: u8) -> Result<WorkerSockets, ListenError> {
     let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp };
     let mut groups = Vec::with_capacity(addresses.len());
@@ -86,7 +86,8 @@ fn open_group(address: SocketAddr, workers: usize, options: SocketOptions) -> io
     Ok(group)
 }
 
-/// A server that was just killed may leave its port taken for some milliseconds, without a process that owns it.
+/// A server that was just killed may leave its port taken for some milliseconds, without a process that owns
+/// it.
 fn wait_until_free(address: SocketAddr) -> io::Result<()> {
     const TRIES: u32 = 20;
     const PAUSE: Duration = Duration::from_millis(50);

@@ -43,14 +43,26 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Addresses to serve instead of what `interface` lines or the default say.
     pub listen: Vec<SocketAddr>,
-    /// Cores to serve on, one worker each; `None` is every core the process may use.
-    pub cores: Option<Vec<usize>>,
+    /// Cores to serve on, one worker each.
+    pub cores: CoreChoice,
     /// How datagrams are moved.
     pub datapath: DatapathChoice,
     /// USER or USER:GROUP to become once the sockets are open.
     pub user: Option<String>,
     /// Where Prometheus may scrape.
     pub metrics: Option<SocketAddr>,
+}
+
+/// Which cores get a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CoreChoice {
+    /// Every core that the process may use.
+    #[default]
+    All,
+    /// So many of them.
+    First(usize),
+    /// Just these.
+    These(Vec<usize>),
 }
 
 /// Why the process ends.
@@ -67,7 +79,8 @@ pub enum Failure {
     RunTime(#[from] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is armed.
+/// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is
+/// armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let plan = Plan::read(options)?;
     match &options.config {
@@ -146,8 +159,8 @@ impl Daemon<'_> {
         }
     }
 
-    /// SIGHUP: restrict lines and the local clock are read again; sockets stay open. A file that cannot be read or has errors
-    /// changes nothing.
+    /// SIGHUP: restrict lines and the local clock are read again; sockets stay open. A file that cannot be
+    /// read or has errors changes nothing.
     fn reload(&mut self) {
         let Some(path) = self.config else {
             return info!("reload: there is no configuration file, the embedded default stays");

@@ -18,8 +18,8 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Finds a process with a UDP socket on `address`'s port in its own or the wildcard address; `None` when the kernel does not show
-/// it to us (another user's process needs root).
+/// Finds a process with a UDP socket on `address`'s port in its own or the wildcard address; `None` when the
+/// kernel does not show it to us (another user's process needs root).
 pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
     let inodes = inodes_on_port(address);
     let mut processes = fs::read_dir("/proc").ok()?.flatten();

@@ -27,7 +27,8 @@ pub(super) fn resolve(user: Option<&str>) -> Result<Option<Identity>, Failure> {
     Ok(Some(identity))
 }
 
-/// After this the process has the sockets it opened and no capability: serving the machine's own clock needs none.
+/// After this the process has the sockets it opened and no capability: serving the machine's own clock needs
+/// none.
 pub(super) fn give_up(identity: Option<&Identity>) -> io::Result<()> {
     sandbox::give_up_privileges(identity, &[])
         .map_err(|error| io::Error::new(error.kind(), format!("cannot give up privileges: {error}")))

@@ -44,7 +44,8 @@ pub(super) struct Workers {
 }
 
 impl Crew<'_> {
-    /// Returns when every worker's receive is armed. All workers use the same datapath: where one ring fails, all fall back.
+    /// Returns when every worker's receive is armed. All workers use the same datapath: where one ring fails,
+    /// all fall back.
     pub(super) fn start(&self, choice: DatapathChoice) -> io::Result<Workers> {
         match choice {
             DatapathChoice::Only(backend) => self.start_on(backend),
@@ -110,7 +111,8 @@ impl Workers {
         }
     }
 
-    /// What a worker that ended by itself died of: a core without its worker answers nobody, so this ends the process.
+    /// What a worker that ended by itself died of: a core without its worker answers nobody, so this ends the
+    /// process.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         let ended = self.threads.iter().position(JoinHandle::is_finished)?;
         Some(match self.threads.swap_remove(ended).join() {

@@ -1,5 +1,6 @@
-//! Moves datagrams between the kernel and the responder. Which backend does it is chosen once per thread; after that everything is
-//! static. No `dyn`, lock, allocation or log line per packet, and no decision about what to answer.
+//! Moves datagrams between the kernel and the responder. Which backend does it is chosen once per thread;
+//! after that everything is static. No `dyn`, lock, allocation or log line per packet, and no decision about
+//! what to answer.
 
 pub mod memory;
 mod mmsg;
@@ -26,7 +27,8 @@ pub trait Datapath {
     /// What the kernel says when it cannot wait at all; network trouble is no error.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
 
-    /// Hands every waiting request to `serve`, sends the replies, and returns what this path has counted since it was built.
+    /// Hands every waiting request to `serve`, sends the replies, and returns what this path has counted
+    /// since it was built.
     ///
     /// # Errors
     /// What the kernel says when a socket is beyond repair; network trouble is counted, not an error.

@@ -21,7 +21,8 @@ pub(super) fn to_ntp(time: Timespec) -> NtpTimestamp {
     NtpTimestamp::from_unix(time.seconds, time.nanoseconds)
 }
 
-/// Notices that somebody set the clock. Requests received before that and answered after it would carry a mixture of two times.
+/// Notices that somebody set the clock. Requests received before that and answered after it would carry a
+/// mixture of two times.
 pub(super) struct StepWatch {
     /// CLOCK_REALTIME − CLOCK_MONOTONIC in ns; both are slewed alike, so only a step changes it.
     offset: i128,
@@ -42,7 +43,8 @@ impl StepWatch {
         (offset() - self.offset).abs() > READING_SLACK_NS && self.confirm()
     }
 
-    /// An interrupt between two readings only ever makes the difference of one try wrong: a step shows in all of them.
+    /// An interrupt between two readings only ever makes the difference of one try wrong: a step shows in all
+    /// of them.
     #[cold]
     fn confirm(&mut self) -> bool {
         let readings: [i128; READINGS] = std::array::from_fn(|_| offset());

@@ -34,7 +34,8 @@ impl Translator {
         serve: &mut impl FnMut(Datagram<'_>) -> Verdict,
     ) -> usize {
         let stamp = received.stamp.unwrap_or_else(|| self.substitute_stamp());
-        // Which addresses are a subnet's broadcast only the kernel knows; they all appear as the one broadcast address.
+        // Which addresses are a subnet's broadcast only the kernel knows; they all appear as the one
+        // broadcast address.
         let destination =
             if received.shared_destination { Ipv4Addr::BROADCAST.into() } else { received.destination };
         let datagram = Datagram {
@@ -49,7 +50,8 @@ impl Translator {
         }
     }
 
-    /// Without a kernel stamp the time of draining is the best there is; it is counted, because it hides the queueing time.
+    /// Without a kernel stamp the time of draining is the best there is; it is counted, because it hides the
+    /// queueing time.
     #[cold]
     fn substitute_stamp(&mut self) -> Timespec {
         self.missing_stamp += 1;

@@ -18,7 +18,8 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// Builds the ring on the calling thread, which must be the one that serves. Fails where io_uring is forbidden or too old.
+    /// Builds the ring on the calling thread, which must be the one that serves. Fails where io_uring is
+    /// forbidden or too old.
     pub fn new(sockets: Arc<[ServeSocket]>) -> io::Result<Self> {
         Self::with_send_chunk(sockets, limits::SEND_CHUNK)
     }

@@ -59,11 +59,13 @@ impl Query {
     }
 }
 
-/// All that a worker thread needs; it shares nothing else, and of this only counters and stop flag are written by two threads.
+/// All that a worker thread needs; it shares nothing else, and of this only counters and stop flag are
+/// written by two threads.
 pub struct Worker {
     /// The core it is pinned to.
     pub core: usize,
-    /// Its own sockets, one per served address. The daemon keeps them too, for another try with another backend.
+    /// Its own sockets, one per served address. The daemon keeps them too, for another try with another
+    /// backend.
     pub sockets: Arc<[ServeSocket]>,
     /// What to answer.
     pub published: Published<ServingState>,
@@ -78,8 +80,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Serves on the calling thread until told to stop. `ready` is called once: when every receive is armed, or with the reason why
-    /// this backend cannot work here.
+    /// Serves on the calling thread until told to stop. `ready` is called once: when every receive is armed,
+    /// or with the reason why this backend cannot work here.
     pub fn run(self, backend: Backend, ready: impl FnOnce(io::Result<()>)) -> io::Result<()> {
         if !thread::pin_to(self.core) {
             ready(Err(io::Error::other(format!("cannot pin a worker to core {}", self.core))));

@@ -27,7 +27,8 @@ pub fn realtime() -> Timespec {
     read(libc::CLOCK_REALTIME)
 }
 
-/// CLOCK_MONOTONIC: slewed like CLOCK_REALTIME but never stepped, so their difference changes only when somebody sets the time.
+/// CLOCK_MONOTONIC: slewed like CLOCK_REALTIME but never stepped, so their difference changes only when
+/// somebody sets the time.
 #[inline]
 pub fn monotonic() -> Timespec {
     read(libc::CLOCK_MONOTONIC)
@@ -41,7 +42,8 @@ impl ThreadCpuClock {
     /// The clock of the calling thread.
     pub fn of_this_thread() -> io::Result<Self> {
         let mut clock = 0;
-        // SAFETY: the calling thread exists, and `clock` is valid and exclusively borrowed for the length of the call.
+        // SAFETY: the calling thread exists, and `clock` is valid and exclusively borrowed for the length of
+        // the call.
         let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
         if error == 0 { Ok(Self(clock)) } else { Err(io::Error::from_raw_os_error(error)) }
     }
@@ -58,8 +60,8 @@ impl ThreadCpuClock {
 
 /// The time it takes to read CLOCK_REALTIME: the smallest non-zero difference between neighbouring readings.
 ///
-/// RFC 5905 §6 defines precision as "the resolution or the time to read the clock, whichever is larger"; a clock that ticks slower
-/// than it is read shows its tick here.
+/// RFC 5905 §6 defines precision as "the resolution or the time to read the clock, whichever is larger"; a
+/// clock that ticks slower than it is read shows its tick here.
 pub fn reading_time() -> Duration {
     const READINGS: usize = 1000;
     let mut smallest = Duration::from_secs(1);
@@ -78,8 +80,8 @@ pub fn reading_time() -> Duration {
 #[inline]
 fn read(clock: libc::clockid_t) -> Timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid, exclusively borrowed timespec for the length of the call, which cannot fail for the clocks read
-    // here.
+    // SAFETY: `time` is a valid, exclusively borrowed timespec for the length of the call, which cannot fail
+    // for the clocks read here.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Timespec { seconds: time.tv_sec, nanoseconds: time.tv_nsec as u32 }
 }

@@ -1,5 +1,5 @@
-//! Control messages and socket addresses, read and written as bytes where they lie: no pointer is followed, so a malformed buffer
-//! can only be misread, never cause harm.
+//! Control messages and socket addresses, read and written as bytes where they lie: no pointer is followed,
+//! so a malformed buffer can only be misread, never cause harm.
 
 use std::mem::{align_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -9,7 +9,8 @@ use super::clock::Timespec;
 /// Bytes that a socket address of either family needs.
 pub const NAME_SPACE: usize = size_of::<libc::sockaddr_in6>();
 
-/// Bytes that the control messages of one datagram need: receive stamp, packet info of either family, overflow counter.
+/// Bytes that the control messages of one datagram need: receive stamp, packet info of either family,
+/// overflow counter.
 pub const CONTROL_SPACE: usize =
     space(size_of::<libc::timespec>()) + space(size_of::<libc::in6_pktinfo>()) + space(size_of::<u32>());
 
@@ -36,11 +37,13 @@ pub struct Arrival {
     pub destination: IpAddr,
     /// Index of the receiving interface.
     pub interface: u32,
-    /// Whether the destination is a broadcast or IPv4 multicast address: one that the kernel would not answer from.
+    /// Whether the destination is a broadcast or IPv4 multicast address: one that the kernel would not answer
+    /// from.
     pub shared: bool,
 }
 
-/// Reads the control messages of one received datagram; unknown ones are passed over, truncated ones end the walk.
+/// Reads the control messages of one received datagram; unknown ones are passed over, truncated ones end the
+/// walk.
 #[inline]
 pub fn parse(mut control: &[u8]) -> Control {
     let mut found = Control::default();
@@ -58,8 +61,9 @@ pub fn parse(mut control: &[u8]) -> Control {
     found
 }
 
-/// Writes the one control message that makes a reply leave from the address its request was sent to; returns its length, 0 if
-/// `control` is too small. The interface is left to the routing table, except where the address means nothing without it.
+/// Writes the one control message that makes a reply leave from the address its request was sent to; returns
+/// its length, 0 if `control` is too small. The interface is left to the routing table, except where the
+/// address means nothing without it.
 #[inline]
 pub fn write_reply_source(control: &mut [u8], arrival: Arrival) -> usize {
     match arrival.destination {

@@ -12,8 +12,8 @@ use super::mmsg::ReceiveBatch;
 use super::socket::{new_udp, set_int, set_receive_buffer};
 use super::{check, cmsg};
 
-/// Connected sockets, one per client that is played, and the memory for one batch of replies. A connected socket hears from its
-/// target alone, and hears when the target's host refuses.
+/// Connected sockets, one per client that is played, and the memory for one batch of replies. A connected
+/// socket hears from its target alone, and hears when the target's host refuses.
 pub struct ClientSockets {
     sockets: Vec<Socket>,
     epoll: OwnedFd,
@@ -77,7 +77,8 @@ impl Seen {
 }
 
 impl ClientSockets {
-    /// Opens one socket per source address, connected to `target`; the unspecified address leaves the choice to the routing table.
+    /// Opens one socket per source address, connected to `target`; the unspecified address leaves the choice
+    /// to the routing table.
     ///
     /// # Errors
     /// The source's number and what the kernel said about it.
@@ -107,7 +108,8 @@ impl ClientSockets {
         self.sockets.len()
     }
 
-    /// Sleeps until something arrives, or `timeout` is over; to the nanosecond, as far as the kernel's timers go.
+    /// Sleeps until something arrives, or `timeout` is over; to the nanosecond, as far as the kernel's timers
+    /// go.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
         let mut entry = libc::pollfd { fd: self.epoll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let timeout = libc::timespec {
@@ -121,11 +123,12 @@ impl ClientSockets {
         }
     }
 
-    /// Sends what waits in `requests` from one socket, as far as the kernel takes it without blocking; returns how many left.
+    /// Sends what waits in `requests` from one socket, as far as the kernel takes it without blocking;
+    /// returns how many left.
     ///
     /// # Errors
-    /// What the kernel says about the first request that waits. Errors of earlier requests appear here too: an ICMP message that
-    /// came meanwhile fails the next send, and that only.
+    /// What the kernel says about the first request that waits. Errors of earlier requests appear here too:
+    /// an ICMP message that came meanwhile fails the next send, and that only.
     pub fn send(&self, client: usize, requests: &mut RequestBatch) -> io::Result<usize> {
         let waiting = &mut requests.headers[requests.sent..requests.filled];
         if waiting.is_empty() {
@@ -133,14 +136,15 @@ impl ClientSockets {
         }
         let socket = self.sockets[client].as_raw_fd();
         let count = waiting.len() as libc::c_uint;
-        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns; it is borrowed exclusively
-        // here, and the kernel copies the payloads before it returns.
+        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns; it is
+        // borrowed exclusively here, and the kernel copies the payloads before it returns.
         let sent = check(unsafe { libc::sendmmsg(socket, waiting.as_mut_ptr(), count, libc::MSG_DONTWAIT) })?;
         requests.sent += sent as usize;
         Ok(sent as usize)
     }
 
-    /// Hands over what has arrived without waiting, at most one batch of every readable socket; returns how many datagrams it was.
+    /// Hands over what has arrived without waiting, at most one batch of every readable socket; returns how
+    /// many datagrams it was.
     pub fn receive(&mut self, mut visit: impl FnMut(Reply<'_>)) -> io::Result<usize> {
         let mut total = 0;
         let room = self.ready.len() as libc::c_int;
@@ -171,8 +175,8 @@ impl ClientSockets {
         self.unreachable
     }
 
-    /// Datagrams that these sockets have lost because their queues were full: the counter behind SO_RXQ_OVFL, which is attached to
-    /// a later datagram only, read where it stands.
+    /// Datagrams that these sockets have lost because their queues were full: the counter behind SO_RXQ_OVFL,
+    /// which is attached to a later datagram only, read where it stands.
     pub fn drops(&self) -> io::Result<u64> {
         self.sockets.iter().map(|socket| Ok(u64::from(drops_of(socket)?))).sum()
     }
@@ -185,7 +189,8 @@ pub fn is_unreachable(error: &io::Error) -> bool {
 
 /// Requests that leave with one sendmmsg call; filled from the front, sent from the front.
 pub struct RequestBatch {
-    // Up to `filled`, headers[i] points at vectors[i] and that into slot i of the area. None of the three ever moves or grows.
+    // Up to `filled`, headers[i] points at vectors[i] and that into slot i of the area. None of the three
+    // ever moves or grows.
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     area: Box<[u8]>,

@@ -70,8 +70,8 @@ pub(super) struct ReplyLengths {
 }
 
 impl Parts<'_> {
-    /// Hands the datagram to `serve`, which returns the length of the reply it wrote over the payload (0: none). `None` when no
-    /// reply is to be sent.
+    /// Hands the datagram to `serve`, which returns the length of the reply it wrote over the payload (0:
+    /// none). `None` when no reply is to be sent.
     #[inline]
     pub(super) fn serve(
         self,

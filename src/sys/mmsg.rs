@@ -66,8 +66,8 @@ impl MmsgSockets {
         }
     }
 
-    /// Serves at most one batch of every readable socket. `serve` returns the length of the reply it wrote over the payload; 0
-    /// means none.
+    /// Serves at most one batch of every readable socket. `serve` returns the length of the reply it wrote
+    /// over the payload; 0 means none.
     pub fn drain(&mut self, mut serve: impl FnMut(Received<'_>) -> usize) -> io::Result<()> {
         for index in 0..self.sockets.len() {
             if self.poll[index].revents != 0 {
@@ -98,7 +98,8 @@ impl MmsgSockets {
             if replies.must_flush_before(index) {
                 replies.flush(sockets, tally);
             }
-            // SAFETY: `memory` is slot `slot` of the receive batch, which is not filled again before the flush below.
+            // SAFETY: `memory` is slot `slot` of the receive batch, which is not filled again before the
+            // flush below.
             unsafe { replies.push(index, memory, lengths) };
         }
         replies.flush(sockets, tally);
@@ -117,7 +118,8 @@ pub(super) struct ReceiveBatch {
 
 impl ReceiveBatch {
     pub(super) fn new(batch: usize, payload: usize) -> Self {
-        // Control messages come first: the allocation and the stride keep them aligned as the kernel writes them.
+        // Control messages come first: the allocation and the stride keep them aligned as the kernel writes
+        // them.
         let stride = (CONTROL_SPACE + NAME_SPACE + payload).next_multiple_of(64);
         let mut area = vec![MaybeUninit::zeroed(); batch * stride].into_boxed_slice();
         let mut vectors =
@@ -144,8 +146,8 @@ impl ReceiveBatch {
         Self { headers, _vectors: vectors, _area: area, payload }
     }
 
-    /// Receives without blocking; returns how many slots are filled. A spurious wake-up or a passing error of the network fills
-    /// none.
+    /// Receives without blocking; returns how many slots are filled. A spurious wake-up or a passing error of
+    /// the network fills none.
     fn fill(&mut self, socket: &ServeSocket, tally: &mut IoTally) -> io::Result<usize> {
         tally.kernel_entries += 1;
         match self.receive(socket) {
@@ -160,7 +162,8 @@ impl ReceiveBatch {
             header.msg_hdr.msg_namelen = NAME_SPACE as libc::socklen_t;
             header.msg_hdr.msg_controllen = CONTROL_SPACE as _;
         }
-        // SAFETY: every header describes areas owned by `self` with their true sizes, and nobody else reads them meanwhile.
+        // SAFETY: every header describes areas owned by `self` with their true sizes, and nobody else reads
+        // them meanwhile.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -191,8 +194,8 @@ impl ReceiveBatch {
             // SAFETY: msg_iov was set in `new` to this slot's vector, which `self` owns.
             payload: unsafe { (*message.msg_iov).iov_base.cast() },
         };
-        // SAFETY: the pointers lead to this slot's three disjoint areas inside `self.area`, the lengths are bounded by the areas'
-        // sizes above, and `&mut self` excludes any other access while the slices live.
+        // SAFETY: the pointers lead to this slot's three disjoint areas inside `self.area`, the lengths are
+        // bounded by the areas' sizes above, and `&mut self` excludes any other access while the slices live.
         let parts = unsafe {
             Parts {
                 name: std::slice::from_raw_parts(memory.name, name_length),

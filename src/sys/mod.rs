@@ -1,6 +1,8 @@
-//! The kernel: sockets, control messages, io_uring, recvmmsg, clocks, threads and privileges, behind safe functions.
+//! The kernel: sockets, control messages, io_uring, recvmmsg, clocks, threads and privileges, behind safe
+//! functions.
 //!
-//! All unsafe code of the crate lives below this module. It knows no NTP: payloads are bytes, times are the kernel's.
+//! All unsafe code of the crate lives below this module. It knows no NTP: payloads are bytes, times are the
+//! kernel's.
 
 #![expect(unsafe_code, reason = "the one floor that talks to the kernel; every block says why it is sound")]
 

@@ -20,8 +20,9 @@ pub type Capability = u32;
 /// Highest capability number that a 64-bit set can hold.
 const CAPABILITIES: u32 = 64;
 
-/// Becomes `identity` (if given), clears supplementary groups, keeps only `keep` of the capabilities it has and can never gain a
-/// privilege again (no_new_privs). Must run while the process has one thread: capabilities belong to threads.
+/// Becomes `identity` (if given), clears supplementary groups, keeps only `keep` of the capabilities it has
+/// and can never gain a privilege again (no_new_privs). Must run while the process has one thread:
+/// capabilities belong to threads.
 pub fn give_up_privileges(identity: Option<&Identity>, keep: &[Capability]) -> io::Result<()> {
     let effective = effective_capabilities()?;
     let kept = keep.iter().fold(0, |set, capability| set | 1 << capability) & effective;
@@ -46,7 +47,8 @@ pub fn find_user(name: &str) -> Option<Identity> {
         return Some(Identity { user, group: user });
     }
     let name = CString::new(name).ok()?;
-    // SAFETY: `name` is a C string; the entry is read before any other call could overwrite it, on the only thread there is.
+    // SAFETY: `name` is a C string; the entry is read before any other call could overwrite it, on the only
+    // thread there is.
     unsafe {
         let entry = libc::getpwnam(name.as_ptr());
         entry.as_ref().map(|entry| Identity { user: entry.pw_uid, group: entry.pw_gid })
@@ -76,8 +78,8 @@ fn drop_bounding_set(kept: u64, effective: u64) {
 }
 
 fn become_identity(identity: &Identity) -> io::Result<()> {
-    // SAFETY: all calls take integers; the empty group list has length 0. KEEPCAPS lets the capabilities that are kept survive the
-    // change of user; set_capabilities then drops the others.
+    // SAFETY: all calls take integers; the empty group list has length 0. KEEPCAPS lets the capabilities that
+    // are kept survive the change of user; set_capabilities then drops the others.
     unsafe {
         check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
         check(libc::setgroups(0, ptr::null()))?;
@@ -109,7 +111,8 @@ impl CapabilityHeader {
 fn effective_capabilities() -> io::Result<u64> {
     let mut header = CapabilityHeader::SELF;
     let mut data = [CapabilityData::default(); 2];
-    // SAFETY: version 3 of the call reads one header and writes two data words, which is what the pointers lead to.
+    // SAFETY: version 3 of the call reads one header and writes two data words, which is what the pointers
+    // lead to.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) } as libc::c_int)?;
     Ok(u64::from(data[0].effective) | u64::from(data[1].effective) << 32)
 }

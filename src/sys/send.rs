@@ -70,8 +70,8 @@ impl SendChunk {
             let waiting = &mut self.headers[done..total];
             let socket = sockets[self.socket].as_raw_fd();
             tally.kernel_entries += 1;
-            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the caller of `push` keeps
-            // alive until this function returns; sendmmsg copies them before it returns.
+            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the caller of
+            // `push` keeps alive until this function returns; sendmmsg copies them before it returns.
             let sent = unsafe {
                 libc::sendmmsg(
                     socket,

@@ -48,8 +48,9 @@ impl ServeSocket {
         Ok(Self { socket, local })
     }
 
-    /// Fails with `AddrInUse` when any other process, of whatever user, already owns the address or a part of it. SO_REUSEPORT would
-    /// let a second server of the same user join in silently and steal datagrams, so every address is bound once without it.
+    /// Fails with `AddrInUse` when any other process, of whatever user, already owns the address or a part of
+    /// it. SO_REUSEPORT would let a second server of the same user join in silently and steal datagrams, so
+    /// every address is bound once without it.
     pub fn probe(address: SocketAddr) -> io::Result<()> {
         new_udp(address)?.bind(&address.into())
     }
@@ -64,8 +65,9 @@ impl ServeSocket {
         self.socket.recv_buffer_size()
     }
 
-    /// Makes the group of sockets that this one belongs to choose by source address alone: the same client always reaches the same
-    /// worker, whatever its port. IPv6 clients count as their /64. Sockets are numbered in the order they were opened.
+    /// Makes the group of sockets that this one belongs to choose by source address alone: the same client
+    /// always reaches the same worker, whatever its port. IPv6 clients count as their /64. Sockets are
+    /// numbered in the order they were opened.
     pub fn steer_group(&self, sockets: usize) -> io::Result<()> {
         let program = if self.local.is_ipv4() { steer_v4(sockets) } else { steer_v6(sockets) };
         attach_reuseport_filter(&self.socket, &program)
@@ -116,7 +118,8 @@ fn set_option<T>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: 
 // Offsets of the source address in the network header, and the parts of an IPv6 address that make up its /64.
 const IPV4_SOURCE: u32 = 12;
 const IPV6_SOURCE: u32 = 8;
-/// 2^32 / golden ratio: neighbouring addresses spread evenly (Fibonacci hashing); its high half is the good one.
+/// 2^32 / golden ratio: neighbouring addresses spread evenly (Fibonacci hashing); its high half is the good
+/// one.
 const SPREAD: u32 = 0x9E37_79B1;
 
 fn steer_v4(sockets: usize) -> Vec<sock_filter> {

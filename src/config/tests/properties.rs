@@ -1,5 +1,6 @@
 //! What holds for every file.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
@@ -65,7 +66,7 @@ fn word() -> impl Strategy<Value = String> {
 
 fn line() -> impl Strategy<Value = String> {
     let end = proptest::sample::select(vec!["\n", "\r\n", " \n", "# x\n"]);
-    (proptest::collection::vec(word(), 0..9), end).prop_map(|(words, end)| words.join(" ") + end)
+    (vec(word(), 0..9), end).prop_map(|(words, end)| words.join(" ") + end)
 }
 
 /// The configuration files that people have.
@@ -129,14 +130,14 @@ fn model(rules: &[Rule], address: IpAddr, port: u16) -> Option<(Prefix, Restrict
 
 proptest! {
     #[test]
-    fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn any_bytes_are_read(bytes in vec(any::<u8>(), 0..2000)) {
         let (config, findings) = load_bytes(&bytes);
         check_findings(&bytes, &findings);
         ask(&config);
     }
 
     #[test]
-    fn any_words_are_read(lines in proptest::collection::vec(line(), 0..40)) {
+    fn any_words_are_read(lines in vec(line(), 0..40)) {
         let text = lines.concat();
         let (config, findings) = load_bytes(text.as_bytes());
         check_findings(text.as_bytes(), &findings);
@@ -146,7 +147,7 @@ proptest! {
     #[test]
     fn damaged_files_are_read(
         file in proptest::sample::select(corpus()),
-        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0_usize..30), 1..20),
+        damage in vec((any::<proptest::sample::Index>(), any::<u8>(), 0_usize..30), 1..20),
     ) {
         let mut bytes = file;
         for (at, byte, cut) in damage {
@@ -159,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bad_line_leaves_the_others_alone(lines in proptest::collection::vec(line(), 0..20), at in 0_usize..20) {
+    fn a_bad_line_leaves_the_others_alone(lines in vec(line(), 0..20), at in 0_usize..20) {
         let text = lines.concat();
         let (before, after) = lines.split_at(at.min(lines.len()));
         let with_bad_line = [&before.concat(), "restrict default nonsense\n", &after.concat()].concat();
@@ -173,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn restrict_lines_say_what_was_written(rules in proptest::collection::vec(rule(), 0..20)) {
+    fn restrict_lines_say_what_was_written(rules in vec(rule(), 0..20)) {
         let text: String = rules.iter().map(write).collect();
         let (config, findings) = load_bytes(text.as_bytes());
         prop_assert_eq!(findings.errors(), 0);
@@ -186,7 +187,7 @@ proptest! {
 
     #[test]
     fn the_access_list_is_the_definition_in_any_order(
-        rules in proptest::collection::vec(rule(), 0..20),
+        rules in vec(rule(), 0..20),
         low in 0_u32..16,
         v6 in any::<bool>(),
         port in prop_oneof![Just(123_u16), any::<u16>()],

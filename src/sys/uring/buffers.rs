@@ -10,8 +10,8 @@ use io_uring::types::BufRingEntry;
 
 const PAGE: usize = 4096;
 
-/// A ring of `count` buffers of `stride` bytes. A buffer belongs to the kernel while its number is in the ring, and to us from the
-/// completion that names it until [`recycle`](Self::recycle).
+/// A ring of `count` buffers of `stride` bytes. A buffer belongs to the kernel while its number is in the
+/// ring, and to us from the completion that names it until [`recycle`](Self::recycle).
 pub(super) struct BufferRing {
     entries: NonNull<BufRingEntry>,
     buffers: NonNull<u8>,
@@ -42,7 +42,8 @@ impl BufferRing {
     /// # Safety
     /// The ring that `submitter` belongs to must have no receive armed when `self` is dropped.
     pub(super) unsafe fn register(&self, submitter: &Submitter<'_>, group: u16) -> io::Result<()> {
-        // SAFETY: `entries` is page-aligned memory of `count` entries; the caller keeps `self` alive as long as the kernel uses it.
+        // SAFETY: `entries` is page-aligned memory of `count` entries; the caller keeps `self` alive as long
+        // as the kernel uses it.
         unsafe { submitter.register_buf_ring_with_flags(self.entries.as_ptr() as u64, self.count, group, 0) }
     }
 
@@ -61,8 +62,9 @@ impl BufferRing {
     pub(super) fn recycle(&mut self, id: u16) {
         debug_assert!(id < self.count);
         let slot = usize::from(self.tail & (self.count - 1));
-        // SAFETY: slot < count, so the entry is inside the allocation. The kernel reads entries only below the published tail, so
-        // this one is ours. Its last 16 bits are written through `tail_cell` alone and stay untouched by the three setters.
+        // SAFETY: slot < count, so the entry is inside the allocation. The kernel reads entries only below
+        // the published tail, so this one is ours. Its last 16 bits are written through `tail_cell` alone and
+        // stay untouched by the three setters.
         let entry = unsafe { self.entries.add(slot).as_mut() };
         entry.set_addr(self.buffers.as_ptr() as u64 + u64::from(id) * self.stride as u64);
         entry.set_len(self.stride as u32);
@@ -77,15 +79,16 @@ impl BufferRing {
     }
 
     fn tail_cell(&self) -> &AtomicU16 {
-        // SAFETY: the ring's tail lies in the first entry's reserved field, inside our allocation and aligned for u16; both sides
-        // access it atomically only.
+        // SAFETY: the ring's tail lies in the first entry's reserved field, inside our allocation and aligned
+        // for u16; both sides access it atomically only.
         unsafe { &*BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>() }
     }
 }
 
 impl Drop for BufferRing {
     fn drop(&mut self) {
-        // SAFETY: both blocks were allocated with these layouts, and `register`'s contract says that the kernel is done with them.
+        // SAFETY: both blocks were allocated with these layouts, and `register`'s contract says that the
+        // kernel is done with them.
         unsafe {
             std::alloc::dealloc(self.entries.as_ptr().cast(), entries_layout(self.count));
             std::alloc::dealloc(self.buffers.as_ptr(), buffers_layout(self.count, self.stride));

@@ -1,7 +1,8 @@
-//! io_uring: datagrams arrive through multishot receives into provided buffers, replies leave from the same buffers.
+//! io_uring: datagrams arrive through multishot receives into provided buffers, replies leave from the same
+//! buffers.
 //!
-//! The ring is built and used on one thread (SINGLE_ISSUER, DEFER_TASKRUN): the kernel does its part of the work only while this
-//! thread is inside io_uring_enter, so completions never interrupt it.
+//! The ring is built and used on one thread (SINGLE_ISSUER, DEFER_TASKRUN): the kernel does its part of the
+//! work only while this thread is inside io_uring_enter, so completions never interrupt it.
 
 mod buffers;
 
@@ -21,15 +22,16 @@ use super::socket::ServeSocket;
 
 const BUFFER_GROUP: u16 = 0;
 
-/// What the kernel writes in front of every datagram: the true lengths of name, control and payload, and the message flags, a
-/// `u32` each (`struct io_uring_recvmsg_out`).
+/// What the kernel writes in front of every datagram: the true lengths of name, control and payload, and the
+/// message flags, a `u32` each (`struct io_uring_recvmsg_out`).
 const OUT_HEADER: usize = 16;
 
 /// A receive that fails this often in a row, without a datagram between, will not recover.
 const FAILURES_IN_A_ROW: u32 = 1000;
 
-/// A multishot receive hands over this many datagrams in one go before the kernel looks whether enough completions are there. When
-/// so many came, more are probably queued: the next wait collects them without sleeping instead of returning with one run.
+/// A multishot receive hands over this many datagrams in one go before the kernel looks whether enough
+/// completions are there. When so many came, more are probably queued: the next wait collects them without
+/// sleeping instead of returning with one run.
 const MULTISHOT_RUN: usize = 32;
 
 /// Completions that a collecting wait asks for; what is not there at once is not waited for.
@@ -71,8 +73,9 @@ pub struct UringSizes {
 }
 
 impl UringSockets {
-    /// Builds the ring on the calling thread, which must be the one that uses it, and arms one receive per socket. Fails where the
-    /// kernel or a seccomp filter refuses io_uring, or where it is older than Linux 6.1, which has all that is used here.
+    /// Builds the ring on the calling thread, which must be the one that uses it, and arms one receive per
+    /// socket. Fails where the kernel or a seccomp filter refuses io_uring, or where it is older than Linux
+    /// 6.1, which has all that is used here.
     pub fn new(sockets: Arc<[ServeSocket]>, sizes: UringSizes) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -113,7 +116,8 @@ impl UringSockets {
         if self.busy { self.enter(COLLECT, Duration::ZERO) } else { self.enter(1, timeout) }
     }
 
-    /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the payload; 0 means none.
+    /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the
+    /// payload; 0 means none.
     pub fn drain(&mut self, mut serve: impl FnMut(Received<'_>) -> usize) -> io::Result<()> {
         let completions = self.ring.completion();
         self.busy = completions.len() >= MULTISHOT_RUN;
@@ -208,9 +212,11 @@ impl UringSockets {
             self.flush();
         }
         let Self { buffers, states, tally, replies, answered, payload, .. } = self;
-        // SAFETY: the completion named `buffer`; it is recycled below, or by `flush` after its reply was sent.
+        // SAFETY: the completion named `buffer`; it is recycled below, or by `flush` after its reply was
+        // sent.
         let base = unsafe { buffers.buffer(buffer) };
-        // SAFETY: base is a buffer of `stride` bytes that the kernel has written and that is ours until it is recycled.
+        // SAFETY: base is a buffer of `stride` bytes that the kernel has written and that is ours until it is
+        // recycled.
         let lengths = base.and_then(|base| unsafe { split(base.as_ptr(), length, *payload) });
         let Some((memory, parts)) = lengths else {
             tally.truncated += 1;
@@ -227,7 +233,8 @@ impl UringSockets {
         }
     }
 
-    /// Sends the waiting replies; sendmmsg has copied them when it returns, so their buffers go back to the kernel.
+    /// Sends the waiting replies; sendmmsg has copied them when it returns, so their buffers go back to the
+    /// kernel.
     fn flush(&mut self) {
         self.replies.flush(&self.sockets, &mut self.tally);
         for buffer in self.answered.drain(..) {
@@ -243,14 +250,16 @@ impl UringSockets {
         // ENOENT when nothing is armed; whether it worked shows below.
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         while self.armed.contains(&true) {
-            // Every cancelled receive posts one last completion; datagrams that still come are dropped with their buffers.
+            // Every cancelled receive posts one last completion; datagrams that still come are dropped with
+            // their buffers.
             self.enter(1, CANCEL_PATIENCE)?;
             let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
             if !cqueue::more(completion.flags()) {
                 self.armed[completion.user_data() as usize] = false;
             }
         }
-        // Otherwise the sockets would stay bound until the kernel gets round to freeing the ring, and a restart would fail.
+        // Otherwise the sockets would stay bound until the kernel gets round to freeing the ring, and a
+        // restart would fail.
         self.ring.submitter().unregister_files()
     }
 }
@@ -258,7 +267,8 @@ impl UringSockets {
 impl Drop for UringSockets {
     fn drop(&mut self) {
         if self.cancel_receives().is_err() && self.armed.contains(&true) {
-            // A receive that would not be cancelled could still write: the only sound thing left is never to free its buffer.
+            // A receive that would not be cancelled could still write: the only sound thing left is never to
+            // free its buffer.
             mem::forget(mem::replace(&mut self.buffers, BufferRing::new(1, 64)));
         }
     }
@@ -269,8 +279,8 @@ fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     if ring.submission().is_full() {
         ring.submit()?;
     }
-    // SAFETY: the one kind of entry that is pushed is a receive whose msghdr is boxed in the same struct as the ring and, like the
-    // provided buffers, outlives it.
+    // SAFETY: the one kind of entry that is pushed is a receive whose msghdr is boxed in the same struct as
+    // the ring and, like the provided buffers, outlives it.
     let pushed = unsafe { ring.submission().push(entry) };
     pushed.map_err(|_| io::Error::other("the io_uring submission queue stays full"))
 }
@@ -280,15 +290,17 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
 }
 
-/// Splits a filled buffer into the datagram's parts; `None` if the payload or the control messages were cut short.
+/// Splits a filled buffer into the datagram's parts; `None` if the payload or the control messages were cut
+/// short.
 ///
 /// # Safety
-/// `base` must point to a buffer with room for `OUT_HEADER + NAME_SPACE + CONTROL_SPACE + room` bytes, of which the kernel has
-/// written `length`, and which nobody else touches while the parts live.
+/// `base` must point to a buffer with room for `OUT_HEADER + NAME_SPACE + CONTROL_SPACE + room` bytes, of
+/// which the kernel has written `length`, and which nobody else touches while the parts live.
 #[inline]
 unsafe fn split<'a>(base: *mut u8, length: usize, room: usize) -> Option<(ReplyMemory, Parts<'a>)> {
     const PAYLOAD_AT: usize = OUT_HEADER + NAME_SPACE + CONTROL_SPACE;
-    // SAFETY: the kernel writes these four words first, and any buffer is at least that long and aligned to 64.
+    // SAFETY: the kernel writes these four words first, and any buffer is at least that long and aligned to
+    // 64.
     let [name_length, control_length, payload_length, flags] = unsafe { base.cast::<[u32; 4]>().read() };
     let (name_length, control_length) = (name_length as usize, control_length as usize);
     let payload_length = payload_length as usize;
