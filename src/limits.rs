@@ -24,8 +24,12 @@ pub const URING_COMPLETIONS: u32 = 1024;
 /// Datagrams that one recvmmsg call may return.
 pub const MMSG_BATCH: usize = 64;
 
-/// Replies that leave the server together. Each reply queued behind others ages its transmit stamp by about
-/// 1.7 µs, so the chunk is chosen from the measured |offset| curve in bench/README.md.
+/// Replies that leave together while requests are answered as they come. One, because every reply queued
+/// behind others ages its transmit stamp by about 0.7 µs: the |offset| table in bench/README.md.
+pub const SEND_CHUNK_CALM: usize = 1;
+
+/// Replies that leave together while requests queue up: few enough for honest stamps, enough for less than
+/// one kernel entry per 16 answers.
 pub const SEND_CHUNK: usize = 24;
 
 /// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.

@@ -14,6 +14,7 @@ use ntpring::datapath::{self, Datapath, SystemClock, Uring, Worker};
 use ntpring::limits;
 use ntpring::server::{Clock, Counters, Responder, ServingState, Totals};
 use ntpring::snapshot::{Published, Publisher};
+use ntpring::sys::SendChunks;
 use ntpring::sys::clock::ThreadCpuClock;
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
 use ntpring::sys::thread::pin_to;
@@ -117,6 +118,11 @@ impl Drop for Running {
     }
 }
 
+/// The same chunk with and without a backlog.
+fn always(chunk: usize) -> SendChunks {
+    SendChunks { calm: chunk, backlog: chunk }
+}
+
 /// What a contender's thread owns.
 struct Seat {
     core: usize,
@@ -137,10 +143,10 @@ impl Seat {
             Contender::Echo(IoUring) => self.echo(Uring::new(sockets)?, ready),
             Contender::Echo(Mmsg) => self.echo(datapath::Mmsg::new(sockets), ready),
             Contender::SendChunk(IoUring, chunk) => {
-                self.respond(Uring::with_send_chunk(sockets, chunk)?, ready)
+                self.respond(Uring::with_send_chunks(sockets, always(chunk))?, ready)
             }
             Contender::SendChunk(Mmsg, chunk) => {
-                self.respond(datapath::Mmsg::with_send_chunk(sockets, chunk), ready)
+                self.respond(datapath::Mmsg::with_send_chunks(sockets, always(chunk)), ready)
             }
         }
     }

@@ -8,6 +8,7 @@ use super::Datapath;
 use super::translate::Translator;
 use crate::limits;
 use crate::server::{Datagram, PathTally, Verdict};
+use crate::sys::SendChunks;
 use crate::sys::mmsg::{MmsgSizes, MmsgSockets};
 use crate::sys::socket::ServeSocket;
 
@@ -20,17 +21,13 @@ pub struct Mmsg {
 impl Mmsg {
     /// Takes the sockets of one worker.
     pub fn new(sockets: Arc<[ServeSocket]>) -> Self {
-        Self::with_send_chunk(sockets, limits::SEND_CHUNK)
+        Self::with_send_chunks(sockets, super::SEND_CHUNKS)
     }
 
-    /// As `new`, with so many replies that leave together, 1 to [`limits::MMSG_BATCH`].
-    pub fn with_send_chunk(sockets: Arc<[ServeSocket]>, send_chunk: usize) -> Self {
+    /// As `new`, with other numbers of replies that leave together.
+    pub fn with_send_chunks(sockets: Arc<[ServeSocket]>, send_chunks: SendChunks) -> Self {
         let translator = Translator::new(&sockets);
-        let sizes = MmsgSizes {
-            batch: limits::MMSG_BATCH,
-            send_chunk: send_chunk.clamp(1, limits::MMSG_BATCH),
-            payload: limits::REQUEST_MAX,
-        };
+        let sizes = MmsgSizes { batch: limits::MMSG_BATCH, send_chunks, payload: limits::REQUEST_MAX };
         Self { sockets: MmsgSockets::new(sockets, sizes), translator }
     }
 }

@@ -12,12 +12,16 @@ mod worker;
 use std::io;
 use std::time::Duration;
 
+use crate::limits;
 use crate::server::{Datagram, PathTally, Verdict};
+use crate::sys::SendChunks;
 
 pub use mmsg::Mmsg;
 pub use stamp::SystemClock;
 pub use uring::Uring;
 pub use worker::{Backend, Query, Worker};
+
+const SEND_CHUNKS: SendChunks = SendChunks { calm: limits::SEND_CHUNK_CALM, backlog: limits::SEND_CHUNK };
 
 /// A way to receive requests and send replies; built by its worker on the worker's own pinned thread.
 pub trait Datapath {

@@ -8,6 +8,7 @@ use super::Datapath;
 use super::translate::Translator;
 use crate::limits;
 use crate::server::{Datagram, PathTally, Verdict};
+use crate::sys::SendChunks;
 use crate::sys::socket::ServeSocket;
 use crate::sys::uring::{UringSizes, UringSockets};
 
@@ -21,17 +22,17 @@ impl Uring {
     /// Builds the ring on the calling thread, which must be the one that serves. Fails where io_uring is
     /// forbidden or too old.
     pub fn new(sockets: Arc<[ServeSocket]>) -> io::Result<Self> {
-        Self::with_send_chunk(sockets, limits::SEND_CHUNK)
+        Self::with_send_chunks(sockets, super::SEND_CHUNKS)
     }
 
-    /// As `new`, with so many replies that leave together, 1 to [`limits::MMSG_BATCH`].
-    pub fn with_send_chunk(sockets: Arc<[ServeSocket]>, send_chunk: usize) -> io::Result<Self> {
+    /// As `new`, with other numbers of replies that leave together.
+    pub fn with_send_chunks(sockets: Arc<[ServeSocket]>, send_chunks: SendChunks) -> io::Result<Self> {
         let translator = Translator::new(&sockets);
         let sizes = UringSizes {
             entries: limits::URING_ENTRIES,
             completions: limits::URING_COMPLETIONS,
             buffers: limits::URING_BUFFERS,
-            send_chunk: send_chunk.clamp(1, limits::MMSG_BATCH),
+            send_chunks,
             payload: limits::REQUEST_MAX,
         };
         Ok(Self { sockets: UringSockets::new(sockets, sizes)?, translator })

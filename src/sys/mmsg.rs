@@ -9,7 +9,7 @@ use std::{io, mem, ptr};
 use super::check;
 use super::cmsg::{CONTROL_SPACE, NAME_SPACE};
 use super::message::{IoTally, Parts, Received, SocketState};
-use super::send::{ReplyMemory, SendChunk};
+use super::send::{ReplyMemory, SendChunk, SendChunks};
 use super::socket::ServeSocket;
 
 /// One worker's sockets, served by recvmmsg and sendmmsg. All memory is allocated at the start.
@@ -28,7 +28,7 @@ pub struct MmsgSizes {
     /// Datagrams per recvmmsg.
     pub batch: usize,
     /// Replies per sendmmsg.
-    pub send_chunk: usize,
+    pub send_chunks: SendChunks,
     /// Largest payload that is not truncated, in bytes.
     pub payload: usize,
 }
@@ -44,7 +44,7 @@ impl MmsgSockets {
             states: vec![SocketState::default(); sockets.len()],
             poll,
             receive: ReceiveBatch::new(sizes.batch, sizes.payload),
-            replies: SendChunk::new(sizes.send_chunk),
+            replies: SendChunk::new(sizes.send_chunks),
             tally: IoTally::default(),
             sockets,
         }
@@ -89,6 +89,7 @@ impl MmsgSockets {
     ) -> io::Result<()> {
         let Self { sockets, states, receive, replies, tally, .. } = self;
         let received = receive.fill(&sockets[index], tally)?;
+        replies.set_backlog(received >= receive.capacity() / 2);
         for slot in 0..received {
             let Some((memory, parts)) = receive.parts(slot) else {
                 tally.truncated += 1;
@@ -144,6 +145,11 @@ impl ReceiveBatch {
             })
             .collect();
         Self { headers, _vectors: vectors, _area: area, payload }
+    }
+
+    /// Datagrams that one call may bring.
+    fn capacity(&self) -> usize {
+        self.headers.len()
     }
 
     /// Receives without blocking; returns how many slots are filled. A spurious wake-up or a passing error of

@@ -19,6 +19,7 @@ pub mod thread;
 pub mod uring;
 
 pub use message::{IoTally, Received};
+pub use send::SendChunks;
 
 use std::io;
 

@@ -15,18 +15,33 @@ pub(super) struct ReplyMemory {
     pub(super) payload: *mut u8,
 }
 
+/// How many replies leave together.
+///
+/// A reply is stamped when it is written and leaves with its chunk, so a larger chunk makes transmit stamps
+/// older than they claim; a smaller one makes more system calls.
+#[derive(Clone, Copy, Debug)]
+pub struct SendChunks {
+    /// While requests are answered as they come: time is what counts.
+    pub calm: usize,
+    /// While requests queue up: they have waited already, and throughput is what counts.
+    pub backlog: usize,
+}
+
 /// Replies of one socket that wait to be sent together.
 pub(super) struct SendChunk {
     // Boxed once: `headers[i].msg_hdr.msg_iov` points at `payloads[i]`.
     headers: Box<[libc::mmsghdr]>,
     payloads: Box<[libc::iovec]>,
+    sizes: SendChunks,
+    limit: usize,
     length: usize,
     socket: usize,
     not_send: PhantomData<*const ()>,
 }
 
 impl SendChunk {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(sizes: SendChunks) -> Self {
+        let capacity = sizes.calm.max(sizes.backlog);
         // SAFETY: mmsghdr is a C struct of integers and pointers; all zeroes is the empty message.
         let empty: libc::mmsghdr = unsafe { mem::zeroed() };
         let mut payloads =
@@ -36,13 +51,18 @@ impl SendChunk {
             header.msg_hdr.msg_iov = payload;
             header.msg_hdr.msg_iovlen = 1;
         }
-        Self { headers, payloads, length: 0, socket: 0, not_send: PhantomData }
+        Self { headers, payloads, sizes, limit: sizes.calm, length: 0, socket: 0, not_send: PhantomData }
+    }
+
+    /// Says how the replies that follow are to be sent.
+    pub(super) fn set_backlog(&mut self, backlog: bool) {
+        self.limit = if backlog { self.sizes.backlog } else { self.sizes.calm };
     }
 
     /// Must be called when it answers true before another reply of `socket` is pushed.
     #[inline]
     pub(super) fn must_flush_before(&self, socket: usize) -> bool {
-        self.length == self.headers.len() || (self.length > 0 && self.socket != socket)
+        self.length >= self.limit || (self.length > 0 && self.socket != socket)
     }
 
     /// Appends one reply.

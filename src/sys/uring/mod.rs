@@ -17,7 +17,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use self::buffers::BufferRing;
 use super::cmsg::{CONTROL_SPACE, NAME_SPACE};
 use super::message::{IoTally, Parts, Received, SocketState};
-use super::send::{ReplyMemory, SendChunk};
+use super::send::{ReplyMemory, SendChunk, SendChunks};
 use super::socket::ServeSocket;
 
 const BUFFER_GROUP: u16 = 0;
@@ -67,7 +67,7 @@ pub struct UringSizes {
     /// Receive buffers, a power of two.
     pub buffers: u16,
     /// Replies per sendmmsg.
-    pub send_chunk: usize,
+    pub send_chunks: SendChunks,
     /// Largest payload that is not truncated, in bytes.
     pub payload: usize,
 }
@@ -95,8 +95,8 @@ impl UringSockets {
             message,
             states: vec![SocketState::default(); sockets.len()],
             armed: vec![false; sockets.len()],
-            replies: SendChunk::new(sizes.send_chunk),
-            answered: Vec::with_capacity(sizes.send_chunk),
+            replies: SendChunk::new(sizes.send_chunks),
+            answered: Vec::with_capacity(sizes.buffers.into()),
             payload: sizes.payload,
             failures: 0,
             busy: false,
@@ -123,6 +123,7 @@ impl UringSockets {
         self.busy = completions.len() >= MULTISHOT_RUN;
         self.tally.completion_overflow = u64::from(completions.overflow());
         drop(completions);
+        self.replies.set_backlog(self.busy);
         while let Some(completion) = self.next_completion() {
             self.complete(&completion, &mut serve)?;
         }
