@@ -155,6 +155,18 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Whether there are users to become besides the one that runs the tests; false with a skip.
+pub(crate) fn has_other_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").expect("the user map");
+    // A line maps a range of users; its last column is the number of them.
+    let users = map.split_whitespace().skip(2).step_by(3);
+    let several = users.map(|count| count.parse::<u64>().expect("a count")).sum::<u64>() > 1;
+    if !several {
+        skip("users", "this user namespace has one user only: run as root");
+    }
+    several
+}
+
 /// Whether a process may set the machine's clock now or later, from its status file's text.
 pub(crate) fn may_set_the_clock(status: &str) -> bool {
     const CAP_SYS_TIME: u32 = 25;
