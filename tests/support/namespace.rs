@@ -130,7 +130,7 @@ impl Namespace {
         self.ip(&format!("addr add {address} dev {link} nodad"));
         // A kernel worker adds the route that makes an IPv6 address our own, some time after this command.
         let bare = address.split('/').next().unwrap_or(address);
-        self.wait_until(&format!("-6 route show table local {bare}"), |shown| !shown.is_empty());
+        self.wait_until(&format!("-6 route show table local {bare} dev {link}"), |shown| !shown.is_empty());
     }
 
     /// Waits until what `ip` prints for these words is as it should be.
