@@ -58,7 +58,7 @@ struct DemoArgs {
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("load").required(true).args(["rate", "max"]))]
 struct RunArgs {
-    /// HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT [default port: 123]
+    /// HOST, HOST:PORT, an IPv6 address or `[IPV6]:PORT` [default port: 123]
     #[arg(value_parser = Target::parse)]
     target: Target,
     /// Requests per second, sent on schedule whatever the server does; 10k and 1.5M are understood
