@@ -24,6 +24,7 @@ pub(super) struct Plan {
     pub(super) cores: Vec<usize>,
     pub(super) dscp: u8,
     pub(super) clock: ClockSource,
+    started: Instant,
     precision: Precision,
     access: Arc<AccessList>,
     pid_file: Option<PathBuf>,
@@ -71,13 +72,15 @@ impl Plan {
         .map_err(|unreadable| Failure::Usage(unreadable.to_string()))?;
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
         log_findings(&findings);
+        let started = Instant::now();
         let (addresses, silent) = addresses(options, &config)?;
         let reading_time = u64::try_from(clock::reading_time().as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             addresses,
             cores: cores(&options.cores)?,
             dscp: config.dscp.unwrap_or_default(),
-            clock: clock_source(&config),
+            clock: clock_source(&config, started),
+            started,
             precision: Precision::from_nanoseconds(reading_time),
             access: access_list(&config).map_err(|problem| Failure::Usage(problem.to_string()))?,
             pid_file: config.pid_file.map(|file| file.value),
@@ -94,7 +97,7 @@ impl Plan {
             return Err(format!("{} has errors (see above)", path.display()));
         }
         self.access = access_list(&config).map_err(|problem| problem.to_string())?;
-        self.clock = clock_source(&config);
+        self.clock = clock_source(&config, self.started);
         Ok(())
     }
 
@@ -151,7 +154,7 @@ fn log_findings(findings: &Findings) {
 
 /// The local clock is right at once where nothing else is configured, else after `tos orphanwait` without
 /// another source.
-fn clock_source(config: &Config) -> ClockSource {
+fn clock_source(config: &Config, started: Instant) -> ClockSource {
     let Some(local) = config.local_clock() else { return ClockSource::None };
     let wait = if config.associations.is_empty() { 0 } else { config.tos.orphanwait_seconds };
     let local = LocalClock {
@@ -159,7 +162,7 @@ fn clock_source(config: &Config) -> ClockSource {
         stratum: local.stratum,
         reference_id: ReferenceId::from_octets(local.refid),
     };
-    ClockSource::Local(local, Instant::now() + Duration::from_secs(wait.into()))
+    ClockSource::Local(local, started + Duration::from_secs(wait.into()))
 }
 
 fn access_list(config: &Config) -> Result<Arc<AccessList>, TooManyEntries> {
@@ -257,4 +260,49 @@ fn bind_silently(address: SocketAddr) -> Option<UdpSocket> {
         warn!("interface drop: cannot bind {address}: {error}");
     }
     socket.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        config::load(Path::new("test.conf"), &mut |_| Ok(text.into())).expect("it is in memory").0
+    }
+
+    #[test]
+    fn c22_a_lone_local_clock_is_right_at_once_and_beside_servers_after_orphanwait() {
+        let started = Instant::now();
+        let from = |text: &str| match clock_source(&config(text), started) {
+            ClockSource::Local(clock, from) => Some((clock.stratum, from - started)),
+            ClockSource::None => None,
+        };
+        let local = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
+        assert_eq!(from(""), None);
+        assert_eq!(from("server 192.0.2.1\n"), None);
+        assert_eq!(from(local), Some((3, Duration::ZERO)));
+        assert_eq!(from(&format!("{local}server 192.0.2.1\n")), Some((3, Duration::from_secs(300))));
+        let patient = format!("{local}pool p.example\ntos orphanwait 7\n");
+        assert_eq!(from(&patient), Some((3, Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn every_restrict_flag_reaches_the_access_list() {
+        let flags = "ignore noserve noquery nomodify kod limited notrust nomrulist version";
+        let access = access_list(&config(&format!("restrict 192.0.2.1 {flags}\n"))).expect("few entries");
+        let got = access.lookup("192.0.2.1:1000".parse().expect("an address"));
+        for flag in [
+            AccessFlags::IGNORE,
+            AccessFlags::NOSERVE,
+            AccessFlags::NOQUERY,
+            AccessFlags::NOMODIFY,
+            AccessFlags::KOD,
+            AccessFlags::LIMITED,
+            AccessFlags::NOTRUST,
+            AccessFlags::NOMRULIST,
+            AccessFlags::VERSION,
+        ] {
+            assert!(got.contains(flag), "{flag:?}");
+        }
+    }
 }
