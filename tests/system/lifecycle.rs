@@ -74,6 +74,46 @@ fn a_second_ntpring_exits_1_and_names_the_first() {
 }
 
 #[test]
+fn of_two_that_start_at_once_one_serves_and_the_other_exits_1() {
+    let Some(namespace) = Namespace::new() else { return };
+    for _ in 0..10 {
+        let start = || {
+            let mut ntpring = command(env!("CARGO_BIN_EXE_ntpring"));
+            ntpring.args(["serve", "-c", SEED]);
+            Daemon::spawn(&namespace, ntpring)
+        };
+        let mut both = [start(), start()];
+        let is_ready = |line: &str| line.contains("ready: ");
+        let deadline = Instant::now() + 5 * SECOND;
+        // Each becomes ready or ends.
+        let codes = both.each_mut().map(|daemon| {
+            while Instant::now() < deadline && daemon.line(0, SECOND / 50, is_ready).is_none() {
+                if let Some(end) = daemon.end(Duration::ZERO) {
+                    return Some(end.code());
+                }
+            }
+            None
+        });
+        let texts = both.each_ref().map(Daemon::text).join("\n--\n");
+        assert!(matches!(codes, [None, Some(Some(1))] | [Some(Some(1)), None]), "{codes:?}\n{texts}");
+    }
+}
+
+#[test]
+fn an_owner_of_both_families_is_named_and_one_of_another_address_is_not() {
+    let Some(namespace) = Namespace::new() else { return };
+    let _elsewhere = namespace.socket("127.0.0.2:123");
+    let mut python = command("python3");
+    let script = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); \
+                  s.bind(('::ffff:127.0.0.1', 123)); print('bound', flush=True); time.sleep(60)";
+    python.args(["-c", script]);
+    let owner = Daemon::spawn(&namespace, python);
+    assert!(owner.line(0, 5 * SECOND, |line| line == "bound").is_some(), "{}", owner.text());
+    let named = format!("pid {}, python", owner.pid());
+    refuses(&namespace, &format!("serve -c {SEED} -l 127.0.0.1:123"), 1, &["address in use", &named]);
+}
+
+#[test]
 fn a_port_that_another_program_owns_is_an_error_that_names_it() {
     let Some(namespace) = Namespace::new() else { return };
     for address in ["127.0.0.1:123", "[::1]:123"] {
