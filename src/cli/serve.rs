@@ -1,5 +1,6 @@
 //! `ntpring serve`, and `ntpring` alone.
 
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,18 +83,23 @@ pub(super) fn run(args: Args) -> ExitCode {
 
 /// `ntpring` alone: no file is read, and the reader is told what to try next.
 pub(super) fn run_embedded_default() -> ExitCode {
-    println!(
-        "ntpring {}: no command given, serving this machine's own clock (ntpring --help shows more)",
-        env!("CARGO_PKG_VERSION")
-    );
-    println!("next, from another terminal (use port 11123 if the line \"ready:\" names it):");
-    println!(
-        "  ask it for the time      chronyd -Q -t 3 'server 127.0.0.1 iburst maxsamples 1'   or   ntpdig 127.0.0.1"
-    );
-    println!("  see its counters         kill -USR1 {}", std::process::id());
-    println!("  serve by your own file   ntpring check -c /etc/ntp.conf && ntpring serve -c /etc/ntp.conf");
-    println!("  measure it               ntpload demo");
+    // Whoever reads this may have gone; the time is served all the same.
+    let _ = io::stdout().write_all(next_steps().as_bytes());
     serve(&Options::default())
+}
+
+fn next_steps() -> String {
+    format!(
+        "ntpring {version}: no command given, serving this machine's own clock (ntpring --help shows more)
+next, from another terminal (use port 11123 if the line \"ready:\" names it):
+  ask it for the time      chronyd -Q -t 3 'server 127.0.0.1 iburst maxsamples 1'   or   ntpdig 127.0.0.1
+  see its counters         kill -USR1 {pid}
+  serve by your own file   ntpring check -c /etc/ntp.conf && ntpring serve -c /etc/ntp.conf
+  measure it               ntpload demo
+",
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+    )
 }
 
 fn serve(options: &Options) -> ExitCode {
@@ -104,7 +110,7 @@ fn serve(options: &Options) -> ExitCode {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    eprintln!("ntpring: {failure}");
+    super::complain(format_args!("ntpring: {failure}"));
     match failure {
         Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
         Failure::Listen(_) | Failure::RunTime(_) => ExitCode::FAILURE,

@@ -144,7 +144,7 @@ impl Daemon<'_> {
                 return Err(error.into());
             }
             if self.signals.take_report() {
-                eprintln!("{}", self.status.json());
+                logging::print(&self.status.json());
             }
             if self.signals.take_reload() {
                 self.reload();
@@ -189,8 +189,8 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 /// Says what is served, where and how: one line, once every worker's receive is armed.
 fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
     match sockets.first() {
-        Some(first) => eprintln!("ready: {}; {}", serving(plan, first, workers), plan.clock),
-        None => eprintln!("ready: no worker, so nobody is served"),
+        Some(first) => logging::print(&format!("ready: {}; {}", serving(plan, first, workers), plan.clock)),
+        None => logging::print("ready: no worker, so nobody is served"),
     }
     // Without a service manager that asked for it there is nobody to tell, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
