@@ -82,6 +82,8 @@ pub enum Failure {
 /// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is
 /// armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
+    let signals = Signals::install()?;
     let plan = Plan::read(options)?;
     match &options.config {
         Some(path) => info!("configuration: {}", path.display()),
@@ -93,7 +95,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     plan.write_pid_file();
     privileges::give_up(identity.as_ref())?;
 
-    let signals = Signals::install()?;
     let mut publisher = Publisher::new(plan.serving_state());
     let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
     let crew = Crew {
@@ -103,6 +104,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         queries,
         waker: signals.waker()?,
     };
+    signals.started();
     let workers = crew.start(options.datapath)?;
     let status = Status {
         tier: workers.backend.name(),

@@ -1,9 +1,13 @@
 //! Start, signals and end: exit codes and sentences that scripts and people rely on.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 
 use crate::support::clients::lasting_client;
 use crate::support::daemon::Daemon;
@@ -56,6 +60,42 @@ fn sigterm_and_sigint_end_it_with_0_within_a_second() {
             daemon.end(SECOND).unwrap_or_else(|| panic!("alive a second after {signal}:\n{}", daemon.text()));
         assert_eq!(end.code(), Some(0), "{signal}: {}", daemon.text());
     }
+}
+
+/// A daemon whose start waits for its configuration, and the pipe that this is read from.
+fn starting(namespace: &Namespace, name: &str) -> (Daemon, File) {
+    let conf = format!("{SCRATCH}/starting-{name}.conf");
+    let _ = fs::remove_file(&conf);
+    nix::unistd::mkfifo(conf.as_str(), Mode::S_IRWXU).expect("a named pipe");
+    let mut ntpring = command(env!("CARGO_BIN_EXE_ntpring"));
+    ntpring.args(["serve", "-c", &conf]);
+    let daemon = Daemon::spawn(namespace, ntpring);
+    // Without a reader a pipe cannot be opened for writing.
+    let open = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&conf).ok();
+    let deadline = Instant::now() + 5 * SECOND;
+    let pipe = std::iter::repeat_with(open).take_while(|_| Instant::now() < deadline).flatten().next();
+    (daemon, pipe.expect("the daemon reads its configuration"))
+}
+
+#[test]
+fn signals_that_come_during_the_start_wait_for_its_end() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (daemon, mut conf) = starting(&namespace, "wait");
+    daemon.signal(Signal::SIGHUP);
+    daemon.signal(Signal::SIGUSR1);
+    conf.write_all(&fs::read(SEED).expect("the seed")).expect("the daemon reads");
+    drop(conf);
+    let counters = daemon.line(0, 5 * SECOND, |line| line.starts_with('{'));
+    assert!(counters.is_some(), "SIGUSR1 is answered late, not with the end:\n{}", daemon.text());
+}
+
+#[test]
+fn sigterm_during_the_start_ends_it_with_0_at_once() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (mut daemon, _conf) = starting(&namespace, "term");
+    daemon.signal(Signal::SIGTERM);
+    let end = daemon.end(SECOND).unwrap_or_else(|| panic!("alive after a second:\n{}", daemon.text()));
+    assert_eq!(end.code(), Some(0), "{end}");
 }
 
 #[test]
