@@ -61,6 +61,12 @@ impl ServeSocket {
         }
         set_receive_buffer(&socket, options.receive_buffer)?;
         socket.bind(&address.into())?;
+        if address.is_ipv6() {
+            // Replies leave from the address asked, which may be one of a prefix routed to this host as a whole
+            // (`ip -6 route add local PREFIX dev lo`): on no interface, so that IPV6_PKTINFO would be refused.
+            // IPv4 asks for no such leave. Set after bind, which is to fail for an address that is not here.
+            set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
+        }
         let local = local_address(&socket)?;
         Ok(Self { socket, local })
     }
