@@ -25,6 +25,7 @@ pub(super) struct Plan {
     pub(super) dscp: u8,
     pub(super) clock: ClockSource,
     precision: Precision,
+    start: Instant,
     access: Arc<AccessList>,
     pid_file: Option<PathBuf>,
     /// `interface drop`: bound, so that nobody else gets what is sent there, and never read.
@@ -72,20 +73,23 @@ impl Plan {
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
         log_findings(&findings);
         let (addresses, silent) = addresses(options, &config)?;
+        let start = Instant::now();
         let reading_time = u64::try_from(clock::reading_time().as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             addresses,
             cores: cores(&options.cores)?,
             dscp: config.dscp.unwrap_or_default(),
-            clock: clock_source(&config),
+            clock: clock_source(&config, start),
             precision: Precision::from_nanoseconds(reading_time),
+            start,
             access: access_list(&config).map_err(|problem| Failure::Usage(problem.to_string()))?,
             pid_file: config.pid_file.map(|file| file.value),
             _silent: silent,
         })
     }
 
-    /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as
+    /// SIGHUP: takes access list and clock from the file as it is now; `tos orphanwait` still counts from the
+    /// start. Any error in it leaves everything as
     /// it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
         let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
@@ -94,7 +98,7 @@ impl Plan {
             return Err(format!("{} has errors (see above)", path.display()));
         }
         self.access = access_list(&config).map_err(|problem| problem.to_string())?;
-        self.clock = clock_source(&config);
+        self.clock = clock_source(&config, self.start);
         Ok(())
     }
 
@@ -150,8 +154,8 @@ fn log_findings(findings: &Findings) {
 }
 
 /// The local clock is right at once where nothing else is configured, else after `tos orphanwait` without
-/// another source.
-fn clock_source(config: &Config) -> ClockSource {
+/// another source since `start`.
+fn clock_source(config: &Config, start: Instant) -> ClockSource {
     let Some(local) = config.local_clock() else { return ClockSource::None };
     let wait = if config.associations.is_empty() { 0 } else { config.tos.orphanwait_seconds };
     let local = LocalClock {
@@ -159,7 +163,7 @@ fn clock_source(config: &Config) -> ClockSource {
         stratum: local.stratum,
         reference_id: ReferenceId::from_octets(local.refid),
     };
-    ClockSource::Local(local, Instant::now() + Duration::from_secs(wait.into()))
+    ClockSource::Local(local, start + Duration::from_secs(wait.into()))
 }
 
 fn access_list(config: &Config) -> Result<Arc<AccessList>, TooManyEntries> {
