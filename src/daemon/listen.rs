@@ -97,7 +97,9 @@ fn claim(address: SocketAddr, options: SocketOptions) -> io::Result<ServeSocket>
 }
 
 fn cause(address: SocketAddr, error: &io::Error) -> String {
-    let elsewhere = SocketAddr::new(address.ip(), UNPRIVILEGED_PORT);
+    // Not the port that is in the way.
+    let port = UNPRIVILEGED_PORT + u16::from(address.port() == UNPRIVILEGED_PORT);
+    let elsewhere = SocketAddr::new(address.ip(), port);
     match error.kind() {
         io::ErrorKind::AddrInUse => match owner_of(address) {
             Some(owner) => format!("address in use ({owner}): stop it, or use --listen {elsewhere}"),
@@ -106,6 +108,16 @@ fn cause(address: SocketAddr, error: &io::Error) -> String {
                 address.port()
             ),
         },
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            format!("{error}: one file is needed per address and worker: ulimit -n 4096")
+        }
+        _ if needs_scope(address) => {
+            format!(
+                "{error}: a link-local address needs its interface: --listen [{}%IFACE]:{}",
+                address.ip(),
+                address.port()
+            )
+        }
         io::ErrorKind::PermissionDenied => format!(
             "permission denied: run as root, or sudo setcap cap_net_bind_service=+ep $(command -v ntpring), or use --listen {elsewhere}"
         ),
@@ -118,6 +130,10 @@ fn cause(address: SocketAddr, error: &io::Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+fn needs_scope(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
 fn width(address: IpAddr) -> u8 {

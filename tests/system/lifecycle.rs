@@ -189,6 +189,8 @@ fn what_cannot_be_served_is_refused_in_a_sentence() {
     refuses(&namespace, "serve -u nobody:nosuchgroup", 2, &["nosuchgroup"]);
     refuses(&namespace, "serve -l 300.1.1.1:123", 2, &["300.1.1.1"]);
     refuses(&namespace, "serve -l 203.0.113.9:123", 1, &["203.0.113.9:123"]);
+    refuses(&namespace, "serve -l [fe80::1]:123", 1, &["[fe80::1]:123", "[fe80::1%IFACE]:123"]);
+    refuses(&namespace, "serve -l [fe80::1%nosuch]:123", 2, &["fe80::1%nosuch"]);
     refuses(&namespace, "serve --cpus x", 2, &["--cpus", "x"]);
     refuses(&namespace, "serve --cpus 4095", 2, &["4095"]);
     refuses(&namespace, "serve --datapath fast", 2, &["fast"]);
@@ -238,6 +240,21 @@ fn serve_never_moves_to_another_port_by_itself() {
     let Finished { code, text } = namespace.run(serve);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("cannot bind 0.0.0.0:123"), "{text}");
+}
+
+#[test]
+fn an_address_that_a_wildcard_covers_is_no_error() {
+    let Some(namespace) = Namespace::new() else { return };
+    let daemon = Daemon::start(&namespace, &format!("serve -c {SEED} -l 0.0.0.0:123 -l 127.0.0.1:123"));
+    assert!(daemon.ready_line().contains("udp 0.0.0.0:123;"), "{}", daemon.text());
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+}
+
+#[test]
+fn a_taken_port_11123_is_not_what_is_recommended() {
+    let Some(namespace) = Namespace::new() else { return };
+    let _owner = namespace.socket("127.0.0.1:11123");
+    refuses(&namespace, "serve -l 127.0.0.1:11123", 1, &["address in use", "--listen 127.0.0.1:11124"]);
 }
 
 #[test]

@@ -166,3 +166,16 @@ fn s25_any_address_of_a_prefix_that_is_routed_to_the_server_answers_as_itself() 
         }
     }
 }
+
+#[test]
+fn a_link_local_address_is_listened_on_by_the_name_of_its_link() {
+    let Some(scene) = Scene::new() else { return };
+    let listen = "serve -l [fe80::1%lan]:123";
+    let _daemon = Daemon::start(&scene.server, &format!("{listen} -c {SEED}"));
+    let reply = scene.client.inside(|| {
+        let socket = UdpSocket::bind("[::]:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        ask(&socket, ("fe80::1%lan", 123))
+    });
+    assert!(reply.is_some());
+}
