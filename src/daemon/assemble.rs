@@ -88,7 +88,8 @@ impl Plan {
         })
     }
 
-    /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as
+    /// SIGHUP: takes access list and clock from the file as it is now; `tos orphanwait` still counts from the
+    /// start. Any error in it leaves everything as
     /// it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
         let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
@@ -219,7 +220,7 @@ fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec
         let mut addresses = options.listen.clone();
         addresses.sort_unstable();
         addresses.dedup();
-        return Ok((addresses, Vec::new()));
+        return Ok((without_covered(addresses), Vec::new()));
     }
     if config.interfaces.is_empty() {
         return Ok((listen::wildcards(listen::NTP_PORT), Vec::new()));
@@ -251,6 +252,24 @@ fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec
         ));
     }
     Ok((listening, silent))
+}
+
+/// A wildcard address takes what is sent to any address of its family and port; no other socket may have a part
+/// of that.
+fn without_covered(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let wildcards: Vec<SocketAddr> =
+        addresses.iter().copied().filter(|one| one.ip().is_unspecified()).collect();
+    addresses.retain(|one| {
+        let covers = |all: &&SocketAddr| all.port() == one.port() && all.is_ipv4() == one.is_ipv4();
+        match wildcards.iter().find(covers).filter(|_| !one.ip().is_unspecified()) {
+            Some(wildcard) => {
+                warn!("--listen {one}: no socket of its own, {wildcard} serves it");
+                false
+            }
+            None => true,
+        }
+    });
+    addresses
 }
 
 /// Takes an address without ever answering there.

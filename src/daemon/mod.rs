@@ -82,6 +82,8 @@ pub enum Failure {
 /// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is
 /// armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
+    let signals = Signals::install()?;
     let plan = Plan::read(options)?;
     match &options.config {
         Some(path) => info!("configuration: {}", path.display()),
@@ -93,7 +95,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     plan.write_pid_file();
     privileges::give_up(identity.as_ref())?;
 
-    let signals = Signals::install()?;
     let mut publisher = Publisher::new(plan.serving_state());
     let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
     let crew = Crew {
@@ -103,6 +104,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         queries,
         waker: signals.waker()?,
     };
+    signals.started();
     let workers = crew.start(options.datapath)?;
     let status = Status {
         tier: workers.backend.name(),
@@ -144,7 +146,7 @@ impl Daemon<'_> {
                 return Err(error.into());
             }
             if self.signals.take_report() {
-                eprintln!("{}", self.status.json());
+                logging::print(&self.status.json());
             }
             if self.signals.take_reload() {
                 self.reload();
@@ -189,8 +191,8 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 /// Says what is served, where and how: one line, once every worker's receive is armed.
 fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
     match sockets.first() {
-        Some(first) => eprintln!("ready: {}; {}", serving(plan, first, workers), plan.clock),
-        None => eprintln!("ready: no worker, so nobody is served"),
+        Some(first) => logging::print(&format!("ready: {}; {}", serving(plan, first, workers), plan.clock)),
+        None => logging::print("ready: no worker, so nobody is served"),
     }
     // Without a service manager that asked for it there is nobody to tell, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

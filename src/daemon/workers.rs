@@ -72,7 +72,15 @@ impl Crew<'_> {
                 seed: fastrand::u64(..),
             };
             workers.counters.push(counters);
-            workers.threads.push(self.spawn(worker, backend, ready.clone())?);
+            match self.spawn(worker, backend, ready.clone()) {
+                Ok(thread) => workers.threads.push(thread),
+                Err(error) => {
+                    workers.stop();
+                    let text =
+                        format!("cannot start a worker: {error}: raise the limit: ulimit -n 4096 -u 4096");
+                    return Err(io::Error::new(error.kind(), text));
+                }
+            }
         }
         drop(ready);
         let outcomes: Vec<io::Result<()>> = readiness.iter().take(self.cores.len()).collect();
