@@ -39,7 +39,8 @@ fn c23_serving_the_local_clock_never_adjusts_it() {
     }
     let Some(scene) = Scene::new() else { return };
     let mut traced = command("strace");
-    traced.args(["-f", "-e", "trace=adjtimex,clock_adjtime,clock_settime,settimeofday"]);
+    // The tracer runs beside, so that the daemon is our child and ends with the test.
+    traced.args(["-D", "-f", "-e", "trace=adjtimex,clock_adjtime,clock_settime,settimeofday"]);
     traced.args([env!("CARGO_BIN_EXE_ntpring"), "serve", "-c", SEED]);
     let daemon = Daemon::start_command(&scene.server, traced);
     // Longer than the daemon's own period of a second.
