@@ -254,8 +254,8 @@ fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec
     Ok((listening, silent))
 }
 
-/// A wildcard address takes what is sent to any address of its family and port; no other socket may have a part
-/// of that.
+/// A wildcard address takes what is sent to any address of its family and port; no other socket may have a
+/// part of that.
 fn without_covered(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let wildcards: Vec<SocketAddr> =
         addresses.iter().copied().filter(|one| one.ip().is_unspecified()).collect();

@@ -41,8 +41,8 @@ pub(super) fn serve(listener: TcpListener, status: Status) -> io::Result<()> {
             if Arc::strong_count(&ticket) > CONNECTIONS + 1 {
                 continue;
             }
-            // A scraper that goes away, or a thread that cannot be had, is the scraper's problem, and the next
-            // one is unaffected.
+            // A scraper that goes away, or a thread that cannot be had, is the scraper's problem, and the
+            // next one is unaffected.
             let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
                 let _ = answer(stream, &mut status);
                 drop(ticket);

@@ -18,8 +18,8 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Finds a process with a UDP socket that keeps others from `address`; `None` when the kernel does not show it
-/// to us (another user's process needs root).
+/// Finds a process with a UDP socket that keeps others from `address`; `None` when the kernel does not show
+/// it to us (another user's process needs root).
 pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
     let inodes = inodes_in_the_way(address);
     let mut processes = fs::read_dir("/proc").ok()?.flatten();
@@ -30,8 +30,8 @@ pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
     })
 }
 
-/// Inodes of the sockets in the way, from the tables of this network namespace. A socket in the IPv6 table may
-/// hold an IPv4 address too: most programs that bind [::] mean both families.
+/// Inodes of the sockets in the way, from the tables of this network namespace. A socket in the IPv6 table
+/// may hold an IPv4 address too: most programs that bind [::] mean both families.
 fn inodes_in_the_way(wanted: SocketAddr) -> Vec<String> {
     let tables: &[&str] = match wanted {
         SocketAddr::V4(_) => &["/proc/self/net/udp", "/proc/self/net/udp6"],

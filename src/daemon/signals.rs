@@ -20,8 +20,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers. Until [`started`](Self::started), SIGTERM and SIGINT end the process at once: there
-    /// is nothing to drain yet. The other signals wait.
+    /// Installs the handlers. Until [`started`](Self::started), SIGTERM and SIGINT end the process at once:
+    /// there is nothing to drain yet. The other signals wait.
     pub(super) fn install() -> io::Result<Self> {
         let (sleep, wake) = UnixStream::pair()?;
         // Whoever wakes the daemon thread must not wait for it: it may be waiting for them to end.

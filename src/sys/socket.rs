@@ -29,10 +29,9 @@ pub struct SocketOptions {
 impl ServeSocket {
     /// Opens the first of the sockets that share `address`, and lets others join.
     ///
-    /// # Errors
-    /// `AddrInUse` when anybody else owns the address or a part of it, another server that shares its own too:
-    /// SO_REUSEPORT is set after the kernel has given the address to this socket alone. Had it been set before,
-    /// a second server of the same user could start at the same moment and steal datagrams.
+    /// # Errors `AddrInUse` when anybody else owns the address or a part of it, another server that shares
+    /// its own too: SO_REUSEPORT is set after the kernel has given the address to this socket alone. Had it
+    /// been set before, a second server of the same user could start at the same moment and steal datagrams.
     pub fn claim(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = new_udp(address)?;
         let claimed = Self::bind(socket, address, options)?;
@@ -62,9 +61,10 @@ impl ServeSocket {
         set_receive_buffer(&socket, options.receive_buffer)?;
         socket.bind(&address.into())?;
         if address.is_ipv6() {
-            // Replies leave from the address asked, which may be one of a prefix routed to this host as a whole
-            // (`ip -6 route add local PREFIX dev lo`): on no interface, so that IPV6_PKTINFO would be refused.
-            // IPv4 asks for no such leave. Set after bind, which is to fail for an address that is not here.
+            // Replies leave from the address asked, which may be one of a prefix routed to this host as a
+            // whole (`ip -6 route add local PREFIX dev lo`): on no interface, so that IPV6_PKTINFO would be
+            // refused. IPv4 asks for no such leave. Set after bind, which is to fail for an address that is
+            // not here.
             set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
         }
         let local = local_address(&socket)?;
