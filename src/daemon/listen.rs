@@ -9,7 +9,6 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::owner::owner_of;
-use crate::limits;
 use crate::sys::socket::{ServeSocket, SocketOptions};
 
 /// The NTP port (RFC 5905 §7.2).
@@ -58,8 +57,11 @@ pub(super) fn wildcards(port: u16) -> Vec<SocketAddr> {
 
 /// Opens one socket per address and worker. Each address is first claimed by one of them alone, so that any
 /// other owner, another ntpring too, is an error instead of a silent thief of datagrams.
-pub(super) fn open(addresses: &[SocketAddr], workers: usize, dscp: u8) -> Result<WorkerSockets, ListenError> {
-    let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp };
+pub(super) fn open(
+    addresses: &[SocketAddr],
+    workers: usize,
+    options: SocketOptions,
+) -> Result<WorkerSockets, ListenError> {
     let mut groups = Vec::with_capacity(addresses.len());
     for &address in addresses {
         let group =

@@ -1,5 +1,6 @@
 //! The process: files, sockets, threads, signals and privileges. Nothing here runs per packet.
 
+mod addresses;
 mod assemble;
 pub mod configuration;
 mod listen;
@@ -28,7 +29,7 @@ use crate::datapath::Query;
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
-use crate::sys::socket::ServeSocket;
+use crate::sys::socket::{ServeSocket, SocketOptions};
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
@@ -155,7 +156,7 @@ impl Daemon<'_> {
             // The control protocol is not served yet: what restrict lets through is met with silence.
             self.inbox.try_iter().for_each(drop);
             if Instant::now() >= next_update {
-                next_update += UPDATE_INTERVAL;
+                next_update = Instant::now() + UPDATE_INTERVAL;
                 publisher.publish(self.plan.serving_state());
             }
         }
@@ -178,11 +179,16 @@ impl Daemon<'_> {
 }
 
 fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure> {
-    match listen::open(&plan.addresses, plan.cores.len(), plan.dscp) {
+    let socket_options = SocketOptions {
+        receive_buffer: limits::SOCKET_RECEIVE_BUFFER,
+        dscp: plan.dscp,
+        before_usable: plan.addresses.enumerated,
+    };
+    match listen::open(&plan.addresses.listening, plan.cores.len(), socket_options) {
         Err(error) if error.is_about_the_port() && options.config.is_none() && options.listen.is_empty() => {
             warn!("{error}; serving on port {} instead", listen::UNPRIVILEGED_PORT);
             let elsewhere = listen::wildcards(listen::UNPRIVILEGED_PORT);
-            Ok(listen::open(&elsewhere, plan.cores.len(), plan.dscp)?)
+            Ok(listen::open(&elsewhere, plan.cores.len(), socket_options)?)
         }
         result => Ok(result?),
     }
@@ -201,6 +207,7 @@ fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
 fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
     let addresses: Vec<String> = sockets.iter().map(|socket| socket.local().to_string()).collect();
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
+    // The kernel grants, and reports, twice what was asked for: half is for its own overhead.
     let buffer = sockets.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
     format!(
         "udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
@@ -210,6 +217,6 @@ fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
         if cores.len() == 1 { "" } else { "s" },
         cores.join(","),
         buffer / 1024,
-        if buffer < limits::SOCKET_RECEIVE_BUFFER { " (net.core.rmem_max caps it)" } else { "" },
+        if buffer < 2 * limits::SOCKET_RECEIVE_BUFFER { " (net.core.rmem_max caps it)" } else { "" },
     )
 }

@@ -24,12 +24,15 @@ pub struct SocketOptions {
     pub receive_buffer: usize,
     /// Differentiated services code point of replies, 0–63.
     pub dscp: u8,
+    /// Whether an IPv6 address may be bound that is not usable yet, as during duplicate address detection.
+    pub before_usable: bool,
 }
 
 impl ServeSocket {
     /// Opens the first of the sockets that share `address`, and lets others join.
     ///
-    /// # Errors `AddrInUse` when anybody else owns the address or a part of it, another server that shares
+    /// # Errors
+    /// `AddrInUse` when anybody else owns the address or a part of it, another server that shares
     /// its own too: SO_REUSEPORT is set after the kernel has given the address to this socket alone. Had it
     /// been set before, a second server of the same user could start at the same moment and steal datagrams.
     pub fn claim(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
@@ -59,6 +62,9 @@ impl ServeSocket {
             set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, traffic_class)?;
         }
         set_receive_buffer(&socket, options.receive_buffer)?;
+        if address.is_ipv6() && options.before_usable {
+            set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
+        }
         socket.bind(&address.into())?;
         if address.is_ipv6() {
             // Replies leave from the address asked, which may be one of a prefix routed to this host as a
@@ -197,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_address_is_claimed_once_and_shared_only_with_its_claimant() {
-        let options = SocketOptions { receive_buffer: 1 << 16, dscp: 0 };
+        let options = SocketOptions { receive_buffer: 1 << 16, ..SocketOptions::default() };
         let first = ServeSocket::claim((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
         let second = ServeSocket::open(first.local(), options).unwrap();
         first.steer_group(2).unwrap();
