@@ -210,15 +210,15 @@ fn access_flags(flags: config::RestrictFlags) -> AccessFlags {
 struct Names(HashMap<String, Vec<IpAddr>>);
 
 impl Names {
-    /// A name that cannot be resolved now keeps the addresses it had: a reload while the resolver is down lifts
-    /// no restriction.
+    /// A name that cannot be resolved now keeps the addresses it had: a reload while the resolver is down
+    /// lifts no restriction.
     fn resolve(&mut self, name: &str, family: Family) -> Vec<IpAddr> {
         match (name, 0).to_socket_addrs() {
             Ok(found) => {
                 self.0.insert(name.to_owned(), found.map(|address| address.ip()).collect());
             }
             Err(error) => {
-                let kept = self.0.get(name).map_or("has no effect", |_| "keeps the addresses it had");
+                let kept = if self.0.contains_key(name) { "keeps its addresses" } else { "has no effect" };
                 warn!("restrict {name}: {error}; the line {kept}");
             }
         }

@@ -1,8 +1,10 @@
 //! Start, signals and end: exit codes and sentences that scripts and people rely on.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
 use crate::support::clients::lasting_client;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::{Finished, Namespace, command};
 use crate::support::ntp::ask;
 use crate::support::scene::{SCRATCH, SEED, Scene};
@@ -48,6 +50,23 @@ fn ready_means_that_the_first_request_is_answered() {
         let _daemon = Daemon::start(&namespace, &format!("serve -c {SEED}"));
         assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
     }
+}
+
+#[test]
+fn o2_systemd_is_told_once_the_server_answers() {
+    let Some(namespace) = Namespace::new() else { return };
+    // Not below SCRATCH: the name of a socket is short.
+    let path = env::temp_dir().join(format!("ntpring-notify-{}", std::process::id()));
+    let socket = UnixDatagram::bind(&path).expect("a socket for notifications");
+    socket.set_read_timeout(Some(5 * SECOND)).expect("a timeout");
+    let mut serve = ntpring(["serve", "-c", SEED]);
+    serve.env("NOTIFY_SOCKET", &path);
+    let _daemon = Daemon::spawn(&namespace, serve);
+    let mut buffer = [0; 256];
+    let length = socket.recv(&mut buffer).expect("a notification");
+    assert!(String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1"));
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+    fs::remove_file(&path).expect("the socket is removed");
 }
 
 #[test]
@@ -109,6 +128,7 @@ fn a_second_ntpring_exits_1_and_names_the_first() {
         1,
         &["0.0.0.0:123", "address in use", &owner, "--listen"],
     );
+    refuses(&namespace, &format!("serve -c {SEED} -l 127.0.0.1:123"), 1, &["127.0.0.1:123", &owner]);
     // The first one does not notice.
     assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
 }
