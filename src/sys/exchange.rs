@@ -191,9 +191,9 @@ pub fn is_unreachable(error: &io::Error) -> bool {
 pub struct RequestBatch {
     // Up to `filled`, headers[i] points at vectors[i] and that into slot i of the area. None of the three
     // ever moves or grows.
-    headers: Box<[libc::mmsghdr]>,
-    vectors: Box<[libc::iovec]>,
-    area: Box<[u8]>,
+    headers: Vec<libc::mmsghdr>,
+    vectors: Vec<libc::iovec>,
+    area: Vec<u8>,
     slot: usize,
     filled: usize,
     sent: usize,
@@ -206,9 +206,9 @@ impl RequestBatch {
         let empty: libc::mmsghdr = unsafe { mem::zeroed() };
         let nowhere = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         Self {
-            headers: vec![empty; capacity].into_boxed_slice(),
-            vectors: vec![nowhere; capacity].into_boxed_slice(),
-            area: vec![0; capacity * longest].into_boxed_slice(),
+            headers: vec![empty; capacity],
+            vectors: vec![nowhere; capacity],
+            area: vec![0; capacity * longest],
             slot: longest,
             filled: 0,
             sent: 0,

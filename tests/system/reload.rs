@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::Daemon;
-use crate::support::ntp::{reply, request, to_ntp};
+use crate::support::ntp::{ask, reply, request, to_ntp};
 use crate::support::scene::{SCRATCH, Scene};
 
 /// When an answer that comes is there.
@@ -122,4 +122,26 @@ fn f13_a_broken_or_missing_new_file_keeps_the_old_configuration() {
         let other = scene.client.socket("192.168.0.2:0");
         assert!(is_answered(&other, Duration::from_secs(2)), "the others are served");
     }
+}
+
+#[test]
+fn a_reload_does_not_make_the_local_clock_wait_again() {
+    let Some((scene, daemon, conf)) = reloadable("orphanwait") else { return };
+    drop(daemon);
+    // 192.0.2.1 is nobody (RFC 5737).
+    fs::write(&conf, format!("{OPEN}server 192.0.2.1\ntos orphanwait 2\n")).expect("a scratch file");
+    let daemon = Daemon::start(&scene.server, &format!("serve -c {conf}"));
+    let socket = scene.client.socket("192.168.0.2:0");
+    let stratum = || ask(&socket, SERVER).expect("a reply").stratum;
+    assert_eq!(stratum(), 0, "unsynchronised until orphanwait is over");
+    let deadline = Instant::now() + Duration::from_secs(6);
+    while stratum() != 4 {
+        assert!(Instant::now() < deadline, "never synchronised:\n{}", daemon.text());
+        thread::sleep(Duration::from_millis(50));
+    }
+    daemon.signal(Signal::SIGHUP);
+    let reloaded = daemon.line(0, Duration::from_secs(5), |line| line.contains("in force"));
+    assert!(reloaded.is_some(), "{}", daemon.text());
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(stratum(), 4, "synchronised before the reload, and after it:\n{}", daemon.text());
 }

@@ -82,7 +82,7 @@ fn an_idle_thread_wakes_at_most_twice_a_second() {
 fn x7_garbage_of_any_size_leaves_memory_flat_and_no_line_in_the_log() {
     const WARM_UP: usize = 20_000;
     const DATAGRAMS: usize = 200_000;
-    /// The kernel's backlog holds 1000 datagrams of all namespaces together, so nobody sends that many at once.
+    /// The kernel's backlog holds 1000 datagrams of all namespaces together: nobody sends that many at once.
     const BURST: usize = 200;
     let Some(scene) = Scene::new() else { return };
     let daemon = seed_server(&scene, "");
@@ -131,7 +131,8 @@ fn no_futex_call_while_a_hundred_thousand_requests_are_answered() {
     const BURST: u64 = 50;
     let (Some(strace), Some(scene)) = (strace(), Scene::new()) else { return };
     for datapath in ["io_uring", "mmsg"] {
-        // A filter in the kernel picks the traced calls, so the others run at full speed. bind shows that tracing works.
+        // A filter in the kernel picks the traced calls, so the others run at full speed. bind shows that
+        // tracing works.
         let mut traced = command(&strace);
         traced.args([
             "-f",
