@@ -28,7 +28,8 @@ pub fn interrupt_until_ended<T>(thread: &JoinHandle<T>) -> io::Result<()> {
     // A handler that does nothing, instead of the default that ends the process.
     let handler = signal_hook::flag::register(INTERRUPT, Arc::new(AtomicBool::new(false)))?;
     while !thread.is_finished() {
-        // SAFETY: the handle has not been joined, so the thread's id is still its own, even if it has just ended.
+        // SAFETY: the handle has not been joined, so the thread's id is still its own, even if it has just
+        // ended.
         unsafe { libc::pthread_kill(thread.as_pthread_t(), INTERRUPT) };
         // A signal that came just before the wait interrupts nothing.
         sleep(PAUSE);
