@@ -16,12 +16,14 @@ mod flight;
 mod histogram;
 mod interrupt;
 mod json;
+mod measures;
 mod packet;
 mod pairing;
 mod progress;
 mod report;
 mod run;
 mod schedule;
+mod stamping;
 mod target;
 mod warnings;
 
