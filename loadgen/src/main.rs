@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod run;
 mod schedule;
+mod series;
 mod stamping;
 mod target;
 mod warnings;
