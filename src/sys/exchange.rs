@@ -152,7 +152,8 @@ impl ClientSockets {
         let socket = self.sockets[client].as_raw_fd();
         let count = waiting.len() as libc::c_uint;
         // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns, and
-        // `stamp_last` some to its control message; it is borrowed exclusively here, and the kernel copies the payloads before it returns.
+        // `stamp_last` some to its control message; it is borrowed exclusively here, and the kernel copies
+        // the payloads before it returns.
         let sent = check(unsafe { libc::sendmmsg(socket, waiting.as_mut_ptr(), count, libc::MSG_DONTWAIT) })?;
         requests.sent += sent as usize;
         Ok(sent as usize)

@@ -1,5 +1,7 @@
-//! What ntpload costs beside a loop that does nothing but sendmmsg and recvmmsg: the rates of both at overload,
-//! in turns on the same core, against the same server or a socket that nobody reads.
+//! What ntpload costs beside a loop that does nothing but sendmmsg and recvmmsg: the rates of both at
+//! overload, in turns on the same core, against the same server or a socket that nobody reads.
+
+#![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
