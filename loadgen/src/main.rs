@@ -7,8 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod capacity;
+mod chart;
 mod cli;
 mod clock;
+mod condition;
 mod demo;
 mod engine;
 mod failure;
@@ -17,12 +20,15 @@ mod histogram;
 mod interrupt;
 mod json;
 mod packet;
+mod page;
 mod pairing;
 mod progress;
 mod report;
 mod run;
 mod schedule;
+mod search;
 mod target;
+mod units;
 mod warnings;
 
 use std::process::ExitCode;
