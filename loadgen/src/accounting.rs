@@ -66,8 +66,8 @@ impl Kod {
 
 /// What became of everything.
 ///
-/// scheduled = sent + unsent; sent = answered + late + lost + kod, once all are expired. Every datagram that
-/// arrives is exactly one of answered, late, kod, duplicate, invalid, unsolicited.
+/// scheduled = sent + unsent; sent = answered + late + lost + kod + silent, once all are expired. Every
+/// datagram that arrives is exactly one of answered, late, kod, duplicate, invalid, unsolicited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Requests whose time had come.
@@ -86,6 +86,8 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
     /// Requests that were turned away, by [`Kod`].
     pub(crate) kod: [u64; Kod::ALL.len()],
+    /// Requests that no server should answer, and none did.
+    pub(crate) silent: u64,
     /// Second and later replies to the same request.
     pub(crate) duplicate: u64,
     /// Datagrams that are no reply, by [`Invalid`].
@@ -111,6 +113,7 @@ impl Counts {
             (&mut self.unsynchronised, other.unsynchronised),
             (&mut self.late, other.late),
             (&mut self.lost, other.lost),
+            (&mut self.silent, other.silent),
             (&mut self.duplicate, other.duplicate),
             (&mut self.unsolicited, other.unsolicited),
             (&mut self.local_drops, other.local_drops),
@@ -152,7 +155,7 @@ impl Counts {
     /// Whether the sums close, once no request is in flight.
     pub(crate) fn close(&self) -> bool {
         self.scheduled == self.sent + self.unsent()
-            && self.sent == self.answered + self.late + self.lost + self.kod()
+            && self.sent == self.answered + self.late + self.lost + self.kod() + self.silent
     }
 }
 
@@ -169,14 +172,15 @@ mod tests {
     #[test]
     fn adding_counts_doubles_every_field() {
         let one = Counts {
-            scheduled: 11,
-            sent: 8,
+            scheduled: 15,
+            sent: 12,
             unsent: [1, 2],
             answered: 2,
             unsynchronised: 1,
             late: 1,
             lost: 2,
             kod: [0, 1, 2],
+            silent: 4,
             duplicate: 3,
             invalid: [1, 2, 3, 4, 5],
             unsolicited: 4,
@@ -187,14 +191,15 @@ mod tests {
         let mut sum = one.clone();
         sum.add(&one);
         let twice = Counts {
-            scheduled: 22,
-            sent: 16,
+            scheduled: 30,
+            sent: 24,
             unsent: [2, 4],
             answered: 4,
             unsynchronised: 2,
             late: 2,
             lost: 4,
             kod: [0, 2, 4],
+            silent: 8,
             duplicate: 6,
             invalid: [2, 4, 6, 8, 10],
             unsolicited: 8,

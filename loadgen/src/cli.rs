@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{ArgGroup, Parser, Subcommand, value_parser};
 use ntpring::sys::thread::allowed_cores;
@@ -12,6 +12,8 @@ use crate::interrupt::{self, EXIT_INTERRUPTED};
 use crate::json::{self, Sink};
 use crate::progress::Progress;
 use crate::run::{self, Load, Outcome, Plan};
+use crate::schedule::Arrivals;
+use crate::stamping::TxStamps;
 use crate::target::{self, Family, Target};
 use crate::{demo, report, warnings};
 
@@ -71,9 +73,27 @@ struct RunArgs {
     /// With --max: requests that are unanswered at any time
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = value_parser!(u32).range(1..=100_000))]
     outstanding: u32,
+    /// With --rate: how requests are spread over time
+    #[arg(long, value_enum, default_value_t, conflicts_with = "max")]
+    arrivals: Arrivals,
     /// How long to send: 5, 5s, 500ms, 2m
     #[arg(short, long, default_value = "5s", value_parser = parse_duration)]
     duration: Duration,
+    /// Load the server so long before anything counts [default: none]
+    #[arg(long, value_parser = parse_duration)]
+    warmup: Option<Duration>,
+    /// When to start: a time of day in UTC (14:30:00), seconds since 1970 (1789000000.5) or from now (+5s);
+    /// hosts that were given the same time start together, as far as their clocks agree
+    #[arg(long, value_name = "TIME", value_parser = parse_start)]
+    start_at: Option<SystemTime>,
+    /// Which requests get a kernel send stamp: one in N, all or off [default: all below 50k requests/s, else
+    /// 64]. Replies to these give the wire latency and the clock offset; stamping all costs a quarter of the
+    /// highest rate
+    #[arg(long, value_name = "N|all|off", value_parser = parse_tx_stamps)]
+    tx_stamps: Option<TxStamps>,
+    /// Accept a result although the generator was late
+    #[arg(long)]
+    allow_lag: bool,
     /// A reply after this time is late
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     timeout: Duration,
@@ -170,6 +190,11 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         clients: args.clients as usize,
         spin: allowed.len() > cores.len(),
         cores,
+        arrivals: args.arrivals,
+        warmup: args.warmup.unwrap_or_default(),
+        tx_stamps: args.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(args.rate)),
+        start_at: args.start_at,
+        keep_seconds: false,
     })
 }
 
@@ -197,6 +222,54 @@ fn parse_rate(text: &str) -> Result<u64, String> {
             "expected a whole number of requests per second from 1 to {RATE_MAX}, such as 5000, 10k or 1.5M"
         ))
     }
+}
+
+/// N, all or off.
+fn parse_tx_stamps(text: &str) -> Result<TxStamps, String> {
+    match text {
+        "off" => Ok(TxStamps::Off),
+        "all" => Ok(TxStamps::OneIn(1)),
+        _ => match text.parse() {
+            Ok(n @ 1..) => Ok(TxStamps::OneIn(n)),
+            _ => Err("expected all, off, or N for one request in N".to_owned()),
+        },
+    }
+}
+
+/// A moment at most a day ahead: HH:MM[:SS] in UTC, seconds since 1970, or +DURATION.
+fn parse_start(text: &str) -> Result<SystemTime, String> {
+    start_after(text, SystemTime::now())
+}
+
+fn start_after(text: &str, now: SystemTime) -> Result<SystemTime, String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let start = if let Some(delay) = text.strip_prefix('+') {
+        since_epoch + parse_duration(delay)?
+    } else if text.contains(':') {
+        let midnight = Duration::from_secs(since_epoch.as_secs() / DAY.as_secs() * DAY.as_secs());
+        let today = midnight + time_of_day(text).ok_or("expected HH:MM or HH:MM:SS")?;
+        if today < since_epoch { today + DAY } else { today }
+    } else {
+        text.parse::<f64>()
+            .ok()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .ok_or("expected HH:MM:SS, seconds since 1970, or +5s")?
+    };
+    if start < since_epoch {
+        return Err("that moment has passed".to_owned());
+    }
+    if start > since_epoch + DAY {
+        return Err("that is more than a day ahead".to_owned());
+    }
+    Ok(UNIX_EPOCH + start)
+}
+
+fn time_of_day(text: &str) -> Option<Duration> {
+    let mut parts = text.split(':').map(|part| part.parse::<u64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
+    let valid = hours < 24 && minutes < 60 && seconds < 60 && parts.next().is_none();
+    valid.then(|| Duration::from_secs(3_600 * hours + 60 * minutes + seconds))
 }
 
 /// A time of at least a millisecond and at most a day; seconds unless it has a unit.

@@ -23,6 +23,8 @@ use crate::cli::exit_code;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::run::{self, Load, Outcome, Plan};
+use crate::schedule::Arrivals;
+use crate::stamping::TxStamps;
 use crate::{interrupt, report};
 
 /// What one core answers without loss, on a machine with a core for the server and one for the generator.
@@ -54,10 +56,16 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration) -> Result<ExitCode, Fai
         clients: CLIENTS,
         cores: vec![last],
         spin: !shared,
+        arrivals: Arrivals::Fixed,
+        warmup: Duration::ZERO,
+        tx_stamps: TxStamps::for_rate(Some(rate.unwrap_or(default_rate))),
+        start_at: None,
+        keep_seconds: false,
     };
     let saturated = Plan {
         load: Load::Outstanding(OUTSTANDING),
         duration: duration.min(SATURATION_MAX),
+        tx_stamps: TxStamps::for_rate(None),
         ..steady.clone()
     };
 

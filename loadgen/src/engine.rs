@@ -12,8 +12,9 @@ use ntpring::wire::HEADER_LEN;
 use crate::accounting::{Counts, Unsent};
 use crate::clock;
 use crate::flight::Flight;
+use crate::measures::Measures;
 use crate::packet;
-use crate::pairing::{Measures, Pairing};
+use crate::pairing::Pairing;
 use crate::schedule::Pace;
 
 /// Requests per sendmmsg, and replies per recvmmsg.

@@ -16,6 +16,10 @@ const DIGITS: u8 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Times(Histogram<u64>);
 
+/// The same in little memory: each time that occurs, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sparse(Vec<(u64, u64)>);
+
 /// What a distribution comes to, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Summary {
@@ -38,12 +42,23 @@ pub(crate) struct Bucket {
     pub(crate) count: u64,
 }
 
-impl Times {
+impl Default for Times {
     /// Nothing recorded yet.
-    pub(crate) fn new() -> Self {
+    fn default() -> Self {
         Self(Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("these bounds are valid"))
     }
+}
 
+impl Sparse {
+    /// The distribution again.
+    pub(crate) fn times(&self) -> Times {
+        let mut times = Times::default();
+        self.0.iter().for_each(|&(value, count)| times.0.saturating_record_n(value, count));
+        times
+    }
+}
+
+impl Times {
     /// One more; what is longer than 60 s counts as 60 s.
     #[inline]
     pub(crate) fn record(&mut self, nanoseconds: u64) {
@@ -59,6 +74,28 @@ impl Times {
     /// Whether nothing was recorded.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many were recorded.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time, in microseconds, that is the `rank`th from the shortest, which is the first.
+    pub(crate) fn value_at_rank(&self, rank: u64) -> f64 {
+        // Half a rank below, so that rounding cannot make it the next one.
+        self.0.value_at_quantile((rank as f64 - 0.5) / self.len() as f64) as f64 / 1e3
+    }
+
+    /// The same in little memory.
+    pub(crate) fn sparse(&self) -> Sparse {
+        let recorded = self.0.iter_recorded();
+        Sparse(recorded.map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).collect())
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.0.reset();
     }
 
     /// `None` if nothing was recorded.
@@ -95,7 +132,7 @@ impl Times {
         let histogram: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| format!("its histogram cannot be read: {error}"))?;
-        let mut times = Self::new();
+        let mut times = Self::default();
         times.0.add(&histogram).map_err(|error| format!("its histogram is of other times: {error}"))?;
         Ok(times)
     }
@@ -141,7 +178,7 @@ mod tests {
     use super::*;
 
     fn times(nanoseconds: impl IntoIterator<Item = u64>) -> Times {
-        let mut times = Times::new();
+        let mut times = Times::default();
         nanoseconds.into_iter().for_each(|time| times.record(time));
         times
     }
@@ -162,7 +199,7 @@ mod tests {
         ] {
             assert!((found / expected - 1.0).abs() <= 0.001, "{found} instead of {expected}");
         }
-        assert_eq!(Times::new().summary(), None);
+        assert_eq!(Times::default().summary(), None);
     }
 
     #[test]

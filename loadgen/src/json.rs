@@ -78,7 +78,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
         },
         "loss_ratio": outcome.counts.loss_ratio(),
         "counts": counts(&outcome.counts),
-        "latency_us": times(&outcome.measures.latency),
+        "latency_us": times(&outcome.measures.intended),
         "lag_us": times(&outcome.measures.lag),
     })
 }
@@ -95,6 +95,7 @@ fn counts(counts: &Counts) -> Value {
         "lost": counts.lost,
         "kod": counts.kod(),
         "kod_codes": reasons(Kod::ALL.map(Kod::name), counts.kod),
+        "silent": counts.silent,
         "duplicate": counts.duplicate,
         "invalid": counts.invalid(),
         "invalid_reasons": reasons(Invalid::ALL.map(Invalid::name), counts.invalid),

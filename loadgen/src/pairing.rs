@@ -5,7 +5,7 @@ use ntpring::sys::exchange;
 use crate::accounting::{Counts, Invalid, Unsent};
 use crate::clock::StampClock;
 use crate::flight::{Flight, Slot, State};
-use crate::histogram::Times;
+use crate::measures::Measures;
 use crate::packet::{self, Says};
 
 /// What one thread knows about its requests.
@@ -18,36 +18,13 @@ pub(crate) struct Pairing {
     timeout: u64,
 }
 
-/// What is measured.
-#[derive(Clone, Debug)]
-pub(crate) struct Measures {
-    /// From the intended send time to the kernel's receive stamp of the reply, for requests that were
-    /// answered in time.
-    pub(crate) latency: Times,
-    /// From the intended to the true send time, for all requests that were sent.
-    pub(crate) lag: Times,
-}
-
-impl Measures {
-    /// Nothing measured yet.
-    pub(crate) fn new() -> Self {
-        Self { latency: Times::new(), lag: Times::new() }
-    }
-
-    /// Adds what another thread has measured.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.latency.add(&other.latency);
-        self.lag.add(&other.lag);
-    }
-}
-
 impl Pairing {
     /// For requests that wait `timeout` nanoseconds in `flight`.
     pub(crate) fn new(flight: Flight, timeout: u64) -> Self {
         Self {
             flight,
             counts: Counts::default(),
-            measures: Measures::new(),
+            measures: Measures::default(),
             stamps: StampClock::default(),
             timeout,
         }
@@ -115,6 +92,6 @@ impl Pairing {
         }
         self.counts.answered += 1;
         self.counts.unsynchronised += u64::from(says == Says::Unsynchronised);
-        self.measures.latency.record(arrival.at.saturating_sub(slot.intended));
+        self.measures.intended.record(arrival.at.saturating_sub(slot.intended));
     }
 }

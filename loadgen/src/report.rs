@@ -78,13 +78,14 @@ fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {
     line(
         text,
         format_args!(
-            "  sent       {} = {} answered + {} late + {} lost + {} turned away{}",
+            "  sent       {} = {} answered + {} late + {} lost + {} turned away{} + {} rightly silent",
             counts.sent,
             counts.answered,
             counts.late,
             counts.lost,
             counts.kod(),
-            reasons(Kod::ALL.map(Kod::name), counts.kod)
+            reasons(Kod::ALL.map(Kod::name), counts.kod),
+            counts.silent
         ),
     );
     besides(text, counts);
@@ -117,7 +118,7 @@ fn reasons<const N: usize>(names: [&str; N], counts: [u64; N]) -> String {
 }
 
 fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
-    let Some(latency) = outcome.measures.latency.summary() else { return };
+    let Some(latency) = outcome.measures.intended.summary() else { return };
     let from = match plan.load {
         Load::Rate(_) => "intended send time",
         Load::Outstanding(_) => "send time (a closed loop intends none: it waits for a slow server)",
@@ -144,7 +145,7 @@ fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
             ),
         );
     }
-    draw(text, &outcome.measures.latency);
+    draw(text, &outcome.measures.intended);
 }
 
 fn draw(text: &mut String, times: &Times) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam::channel::{self, Sender};
 use ntpring::sys::thread::pin_to;
@@ -15,9 +15,10 @@ use crate::clock;
 use crate::engine::{Engine, Findings, Live, Task};
 use crate::failure::Failure;
 use crate::flight::{Flight, SLOTS_MAX};
-use crate::pairing::Measures;
+use crate::measures::{Measures, Second};
 use crate::progress::Progress;
-use crate::schedule::{Pace, Schedule};
+use crate::schedule::{Arrivals, Pace, Schedule};
+use crate::stamping::TxStamps;
 use crate::target;
 
 /// What a run is to do.
@@ -34,6 +35,16 @@ pub(crate) struct Plan {
     pub(crate) cores: Vec<usize>,
     /// Whether the threads may keep their cores busy.
     pub(crate) spin: bool,
+    /// How requests of an open loop are spread over time.
+    pub(crate) arrivals: Arrivals,
+    /// The load runs so long before anything counts.
+    pub(crate) warmup: Duration,
+    /// Which requests the kernel stamps when they leave.
+    pub(crate) tx_stamps: TxStamps,
+    /// When to start, so that several hosts start together; at once if `None`.
+    pub(crate) start_at: Option<SystemTime>,
+    /// Whether each second's measures are kept, beside its counts.
+    pub(crate) keep_seconds: bool,
 }
 
 /// How much.
@@ -50,6 +61,10 @@ pub(crate) enum Load {
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
     pub(crate) measures: Measures,
+    /// What became of each second, the first first.
+    pub(crate) seconds: Vec<Second>,
+    /// When the first second began.
+    pub(crate) started: SystemTime,
     /// How long requests were sent.
     pub(crate) sending: Duration,
     /// Whether the user ended it.
@@ -154,7 +169,9 @@ fn advice(error: &io::Error, clients: usize) -> String {
 fn collect(findings: Vec<io::Result<Findings>>, stop: &AtomicBool) -> Result<Outcome, Failure> {
     let mut outcome = Outcome {
         counts: Counts::default(),
-        measures: Measures::new(),
+        measures: Measures::default(),
+        seconds: Vec::new(),
+        started: SystemTime::now(),
         sending: Duration::ZERO,
         interrupted: stop.load(Relaxed),
     };

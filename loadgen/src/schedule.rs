@@ -1,5 +1,19 @@
 //! When requests are meant to leave, whatever becomes of the ones before.
 
+/// How the requests of an open loop are spread over time. All have the same mean rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Arrivals {
+    /// Evenly spaced
+    #[default]
+    Fixed,
+    /// At random, each independent of the others, as a great many clients ask
+    Poisson,
+    /// All that are due in 10 ms at once
+    Burst,
+    /// Evenly spaced, at a rate that grows from zero to twice the mean
+    Ramp,
+}
+
 /// How requests are paced on one thread. Times are nanoseconds since the start.
 #[derive(Debug)]
 pub(crate) enum Pace {
