@@ -142,6 +142,16 @@ impl Times {
         self.0.value_at_quantile(quantile) as f64 / 1e3
     }
 
+    /// The curve of latency by percentile: (one in how many takes longer, microseconds), as far as the samples
+    /// go.
+    pub(crate) fn percentiles(&self) -> Vec<(f64, f64)> {
+        const TICKS_PER_HALF: u32 = 8;
+        let steps = self.0.iter_quantiles(TICKS_PER_HALF);
+        let points = steps.map(|step| (step.quantile_iterated_to(), step.value_iterated_to()));
+        let points = points.filter(|(quantile, _)| *quantile < 1.0);
+        points.map(|(quantile, ns)| (1.0 / (1.0 - quantile), ns as f64 / 1e3)).collect()
+    }
+
     /// How it is written to an interval log.
     pub(crate) fn histogram(&self) -> &Histogram<u64> {
         &self.0

@@ -168,7 +168,7 @@ fn bar(count: u64, most: u64) -> String {
 }
 
 /// Microseconds with three significant digits, in the unit that suits them.
-fn time(us: f64) -> String {
+pub(crate) fn time(us: f64) -> String {
     let (value, unit) = if us < 1e3 {
         (us, "µs")
     } else if us < 1e6 {

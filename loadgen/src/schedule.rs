@@ -14,6 +14,18 @@ pub(crate) enum Arrivals {
     Ramp,
 }
 
+impl Arrivals {
+    /// Its name in JSON, which is that on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Poisson => "poisson",
+            Self::Burst => "burst",
+            Self::Ramp => "ramp",
+        }
+    }
+}
+
 /// How requests are paced on one thread. Times are nanoseconds since the start.
 #[derive(Debug)]
 pub(crate) enum Pace {
