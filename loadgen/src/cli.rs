@@ -11,12 +11,14 @@ use crate::condition::Condition;
 use crate::failure::Failure;
 use crate::interrupt::{self, EXIT_INTERRUPTED};
 use crate::output::{Form, Sinks};
+use crate::plan::PlanArgs;
 use crate::progress::Progress;
 use crate::run::{self, Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
+use crate::sweep::{self, SweepArgs};
 use crate::target::{self, Family, Target};
-use crate::{demo, json, run_forms, warnings};
+use crate::{demo, json, plan, run_forms, warnings};
 
 /// Exit code for a command line that cannot be used.
 const EXIT_USAGE: u8 = 2;
@@ -46,6 +48,10 @@ enum Command {
     Demo(DemoArgs),
     /// Load a server
     Run(RunArgs),
+    /// Find the highest rate that a server answers without loss
+    Sweep(SweepArgs),
+    /// From a demand, and what one core answers, to cores, links and what saturates first
+    Plan(PlanArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,7 +118,7 @@ pub(crate) struct GeneratorArgs {
     /// 64]. Replies to these give the wire latency and the clock offset; stamping all costs a quarter of the
     /// highest rate
     #[arg(long, value_name = "N|all|off", value_parser = parse_tx_stamps)]
-    tx_stamps: Option<TxStamps>,
+    pub(crate) tx_stamps: Option<TxStamps>,
     /// A reply after this time is late
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     timeout: Duration,
@@ -170,6 +176,8 @@ pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args.rate, args.duration),
         Command::Run(args) => run_command(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Plan(args) => plan::run(&args),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("ntpload: {failure}");
@@ -181,7 +189,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run_command(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let plan = plan(args)?;
+    let plan = run_plan(args)?;
     let sinks = args.files.open(args.hlog.as_deref())?;
     let stop =
         interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
@@ -212,7 +220,7 @@ pub(crate) fn exit_code(outcome: &Outcome, plan: &Plan) -> ExitCode {
     }
 }
 
-fn plan(args: &RunArgs) -> Result<Plan, Failure> {
+fn run_plan(args: &RunArgs) -> Result<Plan, Failure> {
     let load = args.rate.map_or(Load::Outstanding(args.outstanding as usize), Load::Rate);
     Ok(Plan {
         arrivals: args.arrivals,
@@ -273,7 +281,7 @@ fn last(allowed: &[usize], threads: usize) -> Result<Vec<usize>, Failure> {
 }
 
 /// A whole number of requests per second, with k or M.
-fn parse_rate(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),
         None => text.strip_suffix(['m', 'M']).map_or((text, 1.0), |number| (number, 1e6)),
@@ -337,7 +345,7 @@ fn time_of_day(text: &str) -> Option<Duration> {
 }
 
 /// A time of at least a millisecond and at most a day; seconds unless it has a unit.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit = match unit {
