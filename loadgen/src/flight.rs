@@ -12,6 +12,8 @@ pub(crate) struct Flight {
     oldest: u64,
     next: u64,
     timeout: u64,
+    /// Requests that were meant to leave earlier than this do not count.
+    counts_from: u64,
     waiting: usize,
     waiting_by_client: Box<[u32]>,
 }
@@ -22,8 +24,11 @@ pub(crate) struct Slot {
     cookie: u64,
     /// When it was meant to leave.
     pub(crate) intended: u64,
-    /// When it left.
+    /// When it was handed to the kernel.
     pub(crate) sent: u64,
+    /// When it left by the kernel's stamp, in nanoseconds of CLOCK_REALTIME since 1970; 0 if that is not
+    /// known.
+    pub(crate) stamped: u64,
     client: u32,
     state: State,
 }
@@ -39,7 +44,7 @@ pub(crate) enum State {
     Settled,
 }
 
-/// Largest table, in requests: 128 MiB.
+/// Largest table, in requests: 160 MiB.
 pub(crate) const SLOTS_MAX: usize = 1 << 22;
 const SLOTS_MIN: usize = 1 << 10;
 /// The client of a place that was never used.
@@ -59,12 +64,14 @@ impl Flight {
     pub(crate) fn new(slots: usize, clients: usize, timeout: u64) -> Self {
         // Not all zero bits, so that the memory is really written, and the loop never meets a page for the
         // first time.
-        let empty = Slot { cookie: 0, intended: 0, sent: 0, client: NOBODY, state: State::Settled };
+        let empty =
+            Slot { cookie: 0, intended: 0, sent: 0, stamped: 0, client: NOBODY, state: State::Settled };
         Self {
             slots: vec![empty; slots.next_power_of_two()].into_boxed_slice(),
             oldest: 0,
             next: 0,
             timeout,
+            counts_from: 0,
             waiting: 0,
             waiting_by_client: vec![0; clients].into_boxed_slice(),
         }
@@ -93,19 +100,38 @@ impl Flight {
         (random & !mask) | (((self.next + ahead as u64) ^ (random >> 32)) & mask)
     }
 
+    /// Only requests that are meant to leave at `time` or later are counted as lost.
+    pub(crate) fn count_from(&mut self, time: u64) {
+        self.counts_from = time;
+    }
+
+    /// Whether a request that is meant to leave at this time counts.
+    pub(crate) fn counts(&self, intended: u64) -> bool {
+        intended >= self.counts_from
+    }
+
+    /// Notes when the kernel says that the waiting request with this cookie left.
+    pub(crate) fn stamp(&mut self, cookie: u64, stamped: u64) {
+        let place = self.place_of(cookie);
+        let slot = &mut self.slots[place];
+        if slot.cookie == cookie && slot.state == State::Waiting {
+            slot.stamped = stamped;
+        }
+    }
+
     /// Enters the next request as sent.
     pub(crate) fn launch(&mut self, cookie: u64, client: usize, intended: u64, sent: u64) {
         self.waiting += 1;
         self.waiting_by_client[client] += 1;
-        self.enter(Slot { cookie, intended, sent, client: client as u32, state: State::Waiting });
+        self.enter(Slot { cookie, intended, sent, stamped: 0, client: client as u32, state: State::Waiting });
     }
 
     /// Enters the next request as one that will not be sent.
     pub(crate) fn scrub(&mut self, cookie: u64) {
-        self.enter(Slot { cookie, intended: 0, sent: 0, client: 0, state: State::Settled });
+        self.enter(Slot { cookie, intended: 0, sent: 0, stamped: 0, client: 0, state: State::Settled });
     }
 
-    /// Gives up the requests whose timeout is over at `now`; returns how many were waiting.
+    /// Gives up the requests whose timeout is over at `now`; returns how many of them count.
     pub(crate) fn expire(&mut self, now: u64) -> u64 {
         let mut lost = 0;
         while self.oldest < self.next {
@@ -116,7 +142,7 @@ impl Flight {
                     break;
                 }
                 self.leave(place, State::Lost);
-                lost += 1;
+                lost += u64::from(self.counts(slot.intended));
             }
             self.oldest += 1;
         }
@@ -125,8 +151,8 @@ impl Flight {
 
     /// The request with this cookie and the state it was in. It is settled now.
     pub(crate) fn settle(&mut self, cookie: u64) -> Option<(Slot, State)> {
-        let place = ((cookie ^ (cookie >> 32)) & self.mask()) as usize;
-        let slot = *self.slots.get(place)?;
+        let place = self.place_of(cookie);
+        let slot = self.slots[place];
         if slot.cookie != cookie || slot.client == NOBODY {
             return None;
         }
@@ -149,6 +175,10 @@ impl Flight {
         slot.state = state;
         self.waiting -= 1;
         self.waiting_by_client[slot.client as usize] -= 1;
+    }
+
+    fn place_of(&self, cookie: u64) -> usize {
+        ((cookie ^ (cookie >> 32)) & self.mask()) as usize
     }
 
     fn place(&self, number: u64) -> usize {
@@ -219,6 +249,30 @@ mod tests {
         }
         assert!(flight.settle(first).is_none());
         assert_eq!(flight.settle(second).unwrap().1, State::Waiting);
+    }
+
+    #[test]
+    fn requests_of_the_warm_up_are_remembered_but_do_not_count() {
+        let mut flight = Flight::new(1024, 1, TIMEOUT);
+        let warm = launch(&mut flight, 5);
+        flight.count_from(10);
+        let counted = launch(&mut flight, 10);
+        assert_eq!(flight.expire(1_000), 1);
+        let mut counts = |cookie| {
+            let (slot, _) = flight.settle(cookie).unwrap();
+            flight.counts(slot.intended)
+        };
+        assert_eq!((counts(warm), counts(counted)), (false, true));
+    }
+
+    #[test]
+    fn a_send_stamp_finds_its_request_while_it_waits() {
+        let mut flight = Flight::new(1024, 1, TIMEOUT);
+        let (first, second) = (launch(&mut flight, 0), launch(&mut flight, 1));
+        flight.stamp(first, 77);
+        flight.stamp(second ^ 1 << 63, 99);
+        assert_eq!(flight.settle(first).unwrap().0.stamped, 77);
+        assert_eq!(flight.settle(second).unwrap().0.stamped, 0);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
 
 /// Whether the figures are the server's: the generator offered what it was asked to, when it was to.
 pub(crate) fn generator_ok(outcome: &Outcome, plan: &Plan) -> bool {
-    !warnings::all(outcome, plan).iter().any(|warning| matches!(warning, Warning::Behind { .. }))
+    !warnings::all(outcome, plan).into_iter().any(Warning::is_lag)
 }
 
 /// What became of everything, by name.

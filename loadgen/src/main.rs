@@ -33,6 +33,7 @@ mod run;
 mod run_forms;
 mod schedule;
 mod search;
+mod series;
 mod stamping;
 mod sweep;
 mod sweep_forms;

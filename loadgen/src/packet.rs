@@ -27,6 +27,8 @@ pub(crate) struct Reply {
     pub(crate) cookie: u64,
     /// What it says.
     pub(crate) says: Says,
+    /// T2 and T3, if both are about the request that it answers.
+    pub(crate) stamps: Option<(NtpTimestamp, NtpTimestamp)>,
 }
 
 /// What a reply is good for.
@@ -55,14 +57,18 @@ pub(crate) fn read(payload: Option<&[u8]>) -> Result<Reply, Invalid> {
     // RFC 5905 §7.4: a kiss-o'-death packet has stratum 0 and its code as reference identifier. Other codes
     // are about the server.
     if let (0, Some(kod)) = (packet.stratum(), Kod::from_code(code)) {
-        return Ok(Reply { cookie, says: Says::Kod(kod) });
+        return Ok(Reply { cookie, says: Says::Kod(kod), stamps: None });
     }
     let (received, transmitted) = (packet.receive(), packet.transmit());
     if received.is_unknown() || transmitted.is_unknown() || transmitted.signed_since(received) < 0 {
         return Err(Invalid::Stamps);
     }
     let synchronised = packet.leap() != LeapIndicator::Unsynchronised && STRATA.contains(&packet.stratum());
-    Ok(Reply { cookie, says: if synchronised { Says::Time } else { Says::Unsynchronised } })
+    Ok(Reply {
+        cookie,
+        says: if synchronised { Says::Time } else { Says::Unsynchronised },
+        stamps: Some((received, transmitted)),
+    })
 }
 
 #[cfg(test)]
@@ -85,7 +91,9 @@ mod tests {
     }
 
     fn says(says: Says) -> Result<Reply, Invalid> {
-        Ok(Reply { cookie: COOKIE, says })
+        let stamp = NtpTimestamp::from_unix(1_700_000_000, 5);
+        let stamps = (!matches!(says, Says::Kod(_))).then_some((stamp, stamp));
+        Ok(Reply { cookie: COOKIE, says, stamps })
     }
 
     #[test]

@@ -68,7 +68,9 @@ pub(crate) struct Trial {
     pub(crate) answered: f64,
     pub(crate) counts: Counts,
     pub(crate) latency: Option<Summary>,
-    /// Whether the generator did its part; otherwise the trial says nothing about the server.
+    /// Whether the generator offered the rate.
+    pub(crate) offered: bool,
+    /// And was on time.
     pub(crate) generator_ok: bool,
 }
 
@@ -173,6 +175,7 @@ impl Sweep {
                     answered: outcome.per_second(outcome.counts.answered, &plan),
                     counts: outcome.counts.clone(),
                     latency: outcome.measures.intended.summary(),
+                    offered: outcome.achieved(&plan) >= warnings::KEPT_UP,
                     generator_ok: json::generator_ok(&outcome, &plan),
                 };
                 sinks.print(&sweep_forms::line(&trial, limit))?;
@@ -181,7 +184,7 @@ impl Sweep {
                     warnings::all(&outcome, &plan)
                         .iter()
                         .for_each(|warning| eprintln!("ntpload: warning: {warning}"));
-                    return Ok(Some(exit_code(&outcome, &plan)));
+                    return Ok(Some(exit_code(&outcome, &plan, false)));
                 }
             }
         }
@@ -193,24 +196,20 @@ impl Trial {
     /// Part of the requests sent that the server did not answer in time. What this machine dropped is not
     /// the server's loss.
     pub(crate) fn loss(&self) -> f64 {
-        let missing = self.counts.lost + self.counts.late + self.counts.kod();
-        missing.saturating_sub(self.counts.local_drops) as f64 / self.counts.sent.max(1) as f64
+        let own = self.counts.local_drops as f64 / self.counts.sent.max(1) as f64;
+        (self.counts.missing_ratio() - own).max(0.0)
     }
 
     /// Whether it keeps `limit`.
     pub(crate) fn verdict(&self, limit: Limit) -> Verdict {
         let is_slow = limit.p99.is_some_and(|p99| self.latency.is_none_or(|latency| latency.p99 > p99));
-        if !self.generator_ok {
-            Verdict::Generator
-        } else if self.loss() > limit.max_loss {
-            Verdict::Broken
-        } else if self.counts.local_drops > 0 && self.counts.loss_ratio() > limit.max_loss {
-            // Whether the server would have kept it cannot be told.
-            Verdict::Generator
-        } else if is_slow {
-            Verdict::Broken
-        } else {
+        // A generator that was late has made it harder, not easier, by its bursts.
+        if self.offered && self.counts.missing_ratio() <= limit.max_loss && !is_slow {
             Verdict::Kept
+        } else if !self.generator_ok || self.loss() <= limit.max_loss && !is_slow {
+            Verdict::Generator
+        } else {
+            Verdict::Broken
         }
     }
 }
@@ -232,7 +231,15 @@ mod tests {
             max: 1e3,
         };
         let counts = Counts { sent: 1_000, ..counts };
-        Trial { rate: 1_000, sent: 1e3, answered: 1e3, counts, latency: Some(latency), generator_ok: true }
+        Trial {
+            rate: 1_000,
+            sent: 1e3,
+            answered: 1e3,
+            counts,
+            latency: Some(latency),
+            offered: true,
+            generator_ok: true,
+        }
     }
 
     #[test]
@@ -248,8 +255,11 @@ mod tests {
         // All that is missing was dropped here.
         let dropped = trial(Counts { lost: 5, local_drops: 5, ..Counts::default() });
         assert_eq!((dropped.loss(), dropped.verdict(none)), (0.0, Verdict::Generator));
-        let late = Trial { generator_ok: false, ..lossless };
-        assert_eq!(late.verdict(none), Verdict::Generator);
+        let late = |trial: &Trial| Trial { generator_ok: false, ..trial.clone() };
+        assert_eq!(late(&lossless).verdict(none), Verdict::Kept, "although it was harder");
+        assert_eq!(late(&lost).verdict(none), Verdict::Generator);
+        let behind = Trial { offered: false, ..late(&lossless) };
+        assert_eq!(behind.verdict(none), Verdict::Generator);
     }
 
     #[test]
