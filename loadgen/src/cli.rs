@@ -10,6 +10,7 @@ use ntpring::sys::thread::allowed_cores;
 use crate::condition::Condition;
 use crate::failure::Failure;
 use crate::interrupt::{self, EXIT_INTERRUPTED};
+use crate::merge::MergeArgs;
 use crate::output::{Form, Sinks};
 use crate::plan::PlanArgs;
 use crate::progress::Progress;
@@ -18,7 +19,7 @@ use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
 use crate::sweep::{self, SweepArgs};
 use crate::target::{self, Family, Target};
-use crate::{demo, json, plan, run_forms, warnings};
+use crate::{demo, json, merge, plan, run_forms, warnings};
 
 /// Exit code for a command line that cannot be used.
 const EXIT_USAGE: u8 = 2;
@@ -50,6 +51,8 @@ enum Command {
     Run(RunArgs),
     /// Find the highest rate that a server answers without loss
     Sweep(SweepArgs),
+    /// Add up the results of several hosts
+    Merge(MergeArgs),
     /// From a demand, and what one core answers, to cores, links and what saturates first
     Plan(PlanArgs),
 }
@@ -177,6 +180,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args.rate, args.duration),
         Command::Run(args) => run_command(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Plan(args) => plan::run(&args),
     };
     result.unwrap_or_else(|failure| {

@@ -21,6 +21,7 @@ mod hlog;
 mod interrupt;
 mod json;
 mod measures;
+mod merge;
 mod output;
 mod packet;
 mod page;

@@ -18,12 +18,17 @@ pub(crate) fn show(outcome: &Outcome, plan: &Plan, sinks: Sinks) -> Result<(), F
         warnings::all(outcome, plan).iter().for_each(|warning| eprintln!("ntpload: warning: {warning}"));
     }
     sinks.print(&report::text(outcome, plan))?;
-    sinks.write(|form| match form {
+    sinks.write(|form| self::form(form, outcome, plan))
+}
+
+/// The result in one form.
+pub(crate) fn form(form: Form, outcome: &Outcome, plan: &Plan) -> String {
+    match form {
         Form::Json => format!("{:#}\n", json::result(outcome, plan)),
         Form::Csv => csv(&outcome.seconds),
         Form::Hlog => hlog::text(outcome),
         Form::Html => page(outcome, plan),
-    })
+    }
 }
 
 /// What a condition asks about.
@@ -52,7 +57,7 @@ fn csv(seconds: &[Second]) -> String {
 }
 
 /// The whole page.
-pub(crate) fn page(outcome: &Outcome, plan: &Plan) -> String {
+fn page(outcome: &Outcome, plan: &Plan) -> String {
     let mut page = Page::new(&format!("ntpload: {}", plan.target));
     page.note(&heading(outcome, plan));
     for warning in warnings::all(outcome, plan) {
