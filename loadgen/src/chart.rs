@@ -67,8 +67,8 @@ impl Chart<'_> {
         }
         self.lines.retain(|line| !line.points.is_empty());
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let xs = x.span(points().map(|point| point.0))?;
-        let ys = y.span(points().map(|point| point.1))?;
+        let xs = x.along(points().map(|point| point.0))?;
+        let ys = y.above(points().map(|point| point.1))?;
         let drawn = match (x, y) {
             (Scale::Linear, Scale::Linear) => self.draw(xs, ys),
             (Scale::Linear, Scale::Log) => self.draw(xs, ys.log_scale()),
@@ -90,6 +90,7 @@ impl Chart<'_> {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(12)
+            .margin_right(40)
             .x_label_area_size(48)
             .y_label_area_size(84)
             .build_cartesian_2d(x, y)?;
@@ -104,9 +105,11 @@ impl Chart<'_> {
             .bold_line_style(BLACK.mix(0.15))
             .light_line_style(BLACK.mix(0.04))
             .draw()?;
-        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
+        // Later lines are thinner, so that none hides another.
+        let widths = (2..2 + self.lines.len() as u32).rev();
+        for ((line, colour), width) in self.lines.iter().zip(COLOURS.iter().cycle()).zip(widths) {
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?
+                .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(width)))?
                 .label(line.name)
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
             let dots = line.points.iter().filter(|_| line.dots || line.points.len() == 1);
@@ -131,17 +134,26 @@ impl Scale {
         value.is_finite() && (self == Self::Linear || value > 0.0)
     }
 
-    /// What the axis spans so that all values are inside: at least one decade, or from zero to a little more
-    /// than the largest.
-    fn span(self, values: impl Iterator<Item = f64> + Clone) -> Option<Range<f64>> {
+    /// What a horizontal axis spans: all values, or from zero.
+    fn along(self, values: impl Iterator<Item = f64> + Clone) -> Option<Range<f64>> {
         let least = values.clone().reduce(f64::min)?;
         let most = values.reduce(f64::max)?;
         Some(match self {
-            Self::Linear if most > 0.0 => 0.0..most * 1.05,
-            Self::Linear => 0.0..1.0,
+            Self::Linear => 0.0..if most > 0.0 { most } else { 1.0 },
+            Self::Log => least..most.max(least * 2.0),
+        })
+    }
+
+    /// What a vertical axis spans: with room for the names of the lines on top.
+    fn above(self, values: impl Iterator<Item = f64> + Clone) -> Option<Range<f64>> {
+        const ROOM: f64 = 1.3;
+        let least = values.clone().reduce(f64::min)?;
+        let most = values.reduce(f64::max)?;
+        Some(match self {
+            Self::Linear => 0.0..if most > 0.0 { most * ROOM } else { 1.0 },
             Self::Log => {
-                let from = 10_f64.powf(least.log10().floor());
-                from..10_f64.powf(most.log10().ceil()).max(from * 10.0)
+                let decades = (most / least).log10().max(1.0);
+                10_f64.powf(least.log10().floor())..most * 10_f64.powf(decades * (ROOM - 1.0))
             }
         })
     }

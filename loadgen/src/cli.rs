@@ -66,6 +66,9 @@ struct DemoArgs {
     /// How long the first part takes; the second takes at most 3 s
     #[arg(short, long, default_value = "5s", value_parser = parse_duration)]
     duration: Duration,
+    /// Where the picture goes [default: a file for temporary ones]
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Options of `ntpload run`.
@@ -177,7 +180,7 @@ impl FileArgs {
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(args.rate, args.duration),
+        Command::Demo(args) => demo::run(args.rate, args.duration, args.html),
         Command::Run(args) => run_command(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Merge(args) => merge::run(&args),

@@ -34,7 +34,7 @@ fn write(outcome: &Outcome, bytes: &mut Vec<u8>) -> io::Result<()> {
         .with_start_time(outcome.started)
         .with_max_value_divisor(NS_PER_MS)
         .begin_log_with(bytes, &mut serializer)?;
-    for (number, second) in (0..).zip(&outcome.seconds) {
+    for (number, second) in (0..).zip(outcome.eventful()) {
         let Some(measures) = &second.measures else { continue };
         for (name, values) in tagged(measures) {
             log.write_histogram(values.times().histogram(), SECOND * number, SECOND, Tag::new(name))

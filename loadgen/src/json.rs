@@ -58,7 +58,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
         "offset_us": signed(&measures.offset),
         "offset_bound_us": times(&measures.offset_bound),
         "lag_us": times(&measures.lag),
-        "seconds": outcome.seconds.iter().map(second).collect::<Vec<_>>(),
+        "seconds": outcome.eventful().iter().map(second).collect::<Vec<_>>(),
     })
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn show(outcome: &Outcome, plan: &Plan, sinks: Sinks) -> Result<(), F
 pub(crate) fn form(form: Form, outcome: &Outcome, plan: &Plan) -> String {
     match form {
         Form::Json => format!("{:#}\n", json::result(outcome, plan)),
-        Form::Csv => csv(&outcome.seconds),
+        Form::Csv => csv(outcome.eventful()),
         Form::Hlog => hlog::text(outcome),
         Form::Html => page(outcome, plan),
     }
@@ -77,9 +77,9 @@ fn page(outcome: &Outcome, plan: &Plan) -> String {
         &measures(outcome),
     );
     page.heading("Rate over time");
-    page.figure(rates(&outcome.seconds));
+    page.figure(rates(outcome.eventful()));
     page.heading("Latency over time");
-    page.figure(latencies(&outcome.seconds));
+    page.figure(latencies(outcome.eventful()));
     page.finish()
 }
 

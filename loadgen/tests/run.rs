@@ -314,7 +314,12 @@ fn demo_needs_nothing_and_agrees_with_its_server() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("1000 = 1000 answered + 0 late + 0 lost"), "{text}");
     assert!(text.contains("1. A steady load") && text.contains("2. Saturation"), "{text}");
-    let counters = text.lines().last().unwrap();
+    let picture =
+        text.lines().last().and_then(|line| line.strip_prefix("picture of the steady load: ")).unwrap();
+    let page = std::fs::read_to_string(picture).unwrap();
+    std::fs::remove_file(picture).unwrap();
+    assert!(page.contains("<svg") && page.contains("Latency by percentile"), "{picture}");
+    let counters = text.lines().rev().nth(1).unwrap();
     let numbers: Vec<u64> =
         counters.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
     assert_eq!(numbers.len(), 4, "{counters}");
