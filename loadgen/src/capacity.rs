@@ -123,7 +123,7 @@ impl Link {
     /// Bits per second in words.
     pub(crate) fn name(self) -> String {
         const GIGA: u64 = 1_000_000_000;
-        if self.0 % GIGA == 0 {
+        if self.0.is_multiple_of(GIGA) {
             format!("{} Gbit/s", self.0 / GIGA)
         } else {
             format!("{} Mbit/s", self.0 as f64 / 1e6)
@@ -135,11 +135,6 @@ impl LinkLoad {
     /// What gives way first: the cores of `need`, or one such link.
     pub(crate) fn first_to_saturate(&self, need: &Need) -> Bottleneck {
         if self.line_rate < need.capacity { Bottleneck::Link } else { Bottleneck::Cores }
-    }
-
-    /// The rate at which it does.
-    pub(crate) fn ceiling(&self, need: &Need) -> f64 {
-        self.line_rate.min(need.capacity)
     }
 }
 
@@ -193,7 +188,7 @@ mod tests {
         assert!(slow.part > 1.3 && slow.links == 2, "{slow:?}");
         let fast = Link(1_000_000_000).load(Protocol::V4, &SUPPLY, &need);
         assert_eq!(fast.first_to_saturate(&need), Bottleneck::Cores);
-        assert_eq!((fast.ceiling(&need), fast.links), (300_000.0, 1));
+        assert_eq!(fast.links, 1);
     }
 
     #[test]

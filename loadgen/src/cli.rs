@@ -108,8 +108,8 @@ struct RunArgs {
     /// Write an HdrHistogram log: one histogram for each second and measure, tagged with its name
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
-    /// Exit with 3 if this holds: p50 p90 p99 p99.9 p99.99 max, loss, rate or a count, then > >= < or <=, and a
-    /// value, such as 'p99>1ms' or 'loss>0.1%'; may be given more than once
+    /// Exit with 3 if this holds: p50 p90 p99 p99.9 p99.99 max, loss, rate or a count, then > >= < or <=, and
+    /// a value, such as 'p99>1ms' or 'loss>0.1%'; may be given more than once
     #[arg(long, value_name = "CONDITION", value_parser = Condition::parse)]
     fail_if: Vec<Condition>,
 }

@@ -142,7 +142,7 @@ impl Times {
         self.0.value_at_quantile(quantile) as f64 / 1e3
     }
 
-    /// The curve of latency by percentile: (one in how many takes longer, microseconds), as far as the samples
+    /// The curve of latency by percentile: (one in how many takes longer, microseconds), as far as samples
     /// go.
     pub(crate) fn percentiles(&self) -> Vec<(f64, f64)> {
         const TICKS_PER_HALF: u32 = 8;

@@ -27,7 +27,7 @@ h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin:2rem 0 .5rem
 figure{margin:0}figure svg{width:100%;height:auto}\
 table{border-collapse:collapse;margin:.5rem 0;font-variant-numeric:tabular-nums}\
 th,td{padding:.2rem .9rem .2rem 0;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}\
-th.n,td.n{text-align:right}\
+th.n,td.n{text-align:right}td.n,td.p{white-space:nowrap}\
 .note{color:#555}.warning{border-left:4px solid #d55e00;padding-left:.7rem}\
 .bar{display:inline-block;width:8rem;height:.8em;background:#e8e8e8;margin-right:.5rem}\
 .bar i{display:block;height:100%;background:#0072b2}.bar i.over{background:#d55e00}";
@@ -114,7 +114,7 @@ impl Cell {
                 let class = if *part > 1.0 { " class=\"over\"" } else { "" };
                 let (width, percent) = (100.0 * part.clamp(0.0, 1.0), 100.0 * part);
                 format!(
-                    "<td><span class=\"bar\"><i{class} style=\"width:{width:.1}%\"></i></span>{percent:.1} %</td>"
+                    "<td class=\"p\"><span class=\"bar\"><i{class} style=\"width:{width:.1}%\"></i></span>{percent:.1} %</td>"
                 )
             }
         }

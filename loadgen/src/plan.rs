@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ArgGroup;
+use clap::{ArgGroup, value_parser};
 use serde_json::Value;
 
 use crate::capacity::{Demand, Link, Supply};
@@ -32,7 +32,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     sweep: Option<PathBuf>,
     /// Cores that the server had in that sweep
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u32).range(1..=4096))]
     server_cores: u32,
     /// Requests per second that one core answers, where there is no sweep
     #[arg(long, value_name = "RATE", value_parser = units::number, conflicts_with = "server_cores")]
@@ -41,11 +41,12 @@ pub(crate) struct PlanArgs {
     #[arg(long, default_value = "30%", value_name = "PART", value_parser = units::part)]
     headroom: f64,
     /// Octets of UDP payload: 48 for plain NTP, 68 with a MAC, 228 with NTS
-    #[arg(long, default_value_t = 48, value_name = "OCTETS", value_parser = clap::value_parser!(u64).range(48..=1452))]
+    #[arg(long, default_value_t = 48, value_name = "OCTETS")]
+    #[arg(value_parser = value_parser!(u64).range(48..=1452))]
     payload: u64,
     /// Links to consider, in bits per second
-    #[arg(long, value_delimiter = ',', default_values = ["1G", "10G", "25G", "40G", "100G"], value_name = "SPEEDS")]
-    #[arg(value_parser = parse_link)]
+    #[arg(long, value_delimiter = ',', default_values = ["1G", "10G", "25G", "40G", "100G"])]
+    #[arg(value_name = "SPEEDS", value_parser = parse_link)]
     link: Vec<Link>,
     /// Write it for machines; - is the standard output, then without the text
     #[arg(long, value_name = "FILE")]

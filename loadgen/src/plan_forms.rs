@@ -157,14 +157,14 @@ pub(crate) fn json(basis: &Basis) -> Value {
 /// The plan as a page.
 pub(crate) fn page(basis: &Basis) -> String {
     let need = basis.demand.need(&basis.supply);
-    let mut page = Page::new(&format!("ntpload plan: {} cores", need.cores));
+    let mut page = Page::new(&format!("ntpload plan: {:.0} requests/s at the peak", need.peak));
     let facts: Vec<Vec<Cell>> = facts(basis)
         .into_iter()
         .map(|(name, value)| vec![Cell::Text(name.to_owned()), Cell::Text(value)])
         .collect();
     page.table(&["", ""], &facts);
     page.heading("How busy they are at the peak");
-    let busy = vec![Cell::Text(format!("{} cores", need.cores)), Cell::Part(need.peak / need.capacity)];
+    let busy = vec![Cell::Text(format!("cores: {}", need.cores)), Cell::Part(need.peak / need.capacity)];
     page.table(&["", "busy"], &[busy]);
     page.heading("Links");
     let rows: Vec<Vec<Cell>> = rows(basis)

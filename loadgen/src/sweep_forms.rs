@@ -59,7 +59,7 @@ fn judgement(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Kept => "kept",
         Verdict::Broken => "broken",
-        Verdict::Generator => "the generator could not",
+        Verdict::Generator => "not judged: the generator was late, or lost replies itself",
     }
 }
 
@@ -220,7 +220,7 @@ fn row(trial: &Trial) -> Vec<Cell> {
     ]
     .map(Cell::Number)
     .into();
-    row.push(Cell::Text(if trial.generator_ok { "on time" } else { "could not" }.to_owned()));
+    row.push(Cell::Text(if trial.generator_ok { "on time" } else { "late" }.to_owned()));
     row
 }
 
