@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::interrupt::{self, EXIT_INTERRUPTED};
 use crate::json::{self, Sink};
 use crate::progress::Progress;
+use crate::requests::RequestArgs;
 use crate::run::{self, Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
@@ -109,6 +110,8 @@ struct RunArgs {
     /// Cores to pin a generator thread to each, such as 1,3
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "threads")]
     cpus: Option<Vec<usize>>,
+    #[command(flatten)]
+    requests: RequestArgs,
     /// Write the result to this file too; - is the standard output, then without the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -194,6 +197,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         warmup: args.warmup.unwrap_or_default(),
         tx_stamps: args.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(args.rate)),
         start_at: args.start_at,
+        requests: args.requests.read()?,
         keep_seconds: false,
     })
 }

@@ -7,20 +7,24 @@ use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch, is_unreachable};
-use ntpring::wire::HEADER_LEN;
 
 use crate::accounting::{Counts, Unsent};
 use crate::clock;
+use crate::compose::{Composer, Ticket};
 use crate::flight::Flight;
 use crate::measures::Measures;
-use crate::packet;
+use crate::mix::{Expect, Kind};
 use crate::pairing::Pairing;
+use crate::population::Population;
+use crate::requests::Requests;
 use crate::schedule::Pace;
 
 /// Requests per sendmmsg, and replies per recvmmsg.
 const BATCH: usize = 32;
-/// Replies longer than this are cut off, which is enough to know that they are too long.
+/// Replies longer than this are cut off, which is enough to know that they are too long; where control
+/// queries are answered, the header suffices too.
 const REPLY_MAX: usize = 128;
+const CONTROL_REPLY_MAX: usize = 1472;
 /// Receive buffer asked for, per socket.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// A sleeping thread wakes this much early and spins for the rest: timers of the kernel are late by 50 µs and
@@ -44,6 +48,10 @@ pub(crate) struct Task {
     pub(crate) slots: usize,
     /// How long a request waits for its reply, in nanoseconds.
     pub(crate) timeout: u64,
+    /// What is asked.
+    pub(crate) requests: Requests,
+    /// Which of the clients asks next.
+    pub(crate) population: Population,
     /// Whether the thread has its core to itself, so that it may keep it busy in order to be on time.
     pub(crate) spin: bool,
 }
@@ -70,9 +78,9 @@ pub(crate) struct Engine<'a> {
     task: Task,
     sockets: ClientSockets,
     pairing: Pairing,
+    composer: Composer,
     batch: RequestBatch,
-    /// Cookie and intended time of each request in the batch.
-    batched: [(u64, u64); BATCH],
+    batched: [Batched; BATCH],
     /// Who sends the batch.
     client: usize,
     random: fastrand::Rng,
@@ -84,19 +92,33 @@ pub(crate) struct Engine<'a> {
     stop: &'a AtomicBool,
 }
 
+/// A request in the batch.
+#[derive(Clone, Copy)]
+struct Batched {
+    cookie: u64,
+    kind: Kind,
+    intended: u64,
+}
+
 impl<'a> Engine<'a> {
     /// Opens the sockets and allocates all memory.
     ///
     /// # Errors
     /// The number of the client whose socket could not be opened, and why.
     pub(crate) fn new(task: Task, live: &'a Live, stop: &'a AtomicBool) -> Result<Self, (usize, io::Error)> {
-        let sizes = ExchangeSizes { batch: BATCH, payload: REPLY_MAX, receive_buffer: RECEIVE_BUFFER };
+        let supply = task.requests.supply();
+        let asks = |kind| supply.has(|other| other == kind);
+        let payload = if asks(Kind::Mode6) || asks(Kind::Mode7) { CONTROL_REPLY_MAX } else { REPLY_MAX };
+        let sizes = ExchangeSizes { batch: BATCH, payload, receive_buffer: RECEIVE_BUFFER };
         let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
         let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
+        let met = if asks(Kind::Interleaved) { sockets.clients() } else { 0 };
+        let key = task.requests.key.clone();
         Ok(Self {
-            pairing: Pairing::new(flight, task.timeout),
-            batch: RequestBatch::new(BATCH, HEADER_LEN),
-            batched: [(0, 0); BATCH],
+            pairing: Pairing::new(flight, task.timeout, key.clone(), met),
+            batch: RequestBatch::new(BATCH, supply.longest()),
+            batched: [Batched { cookie: 0, kind: Kind::V4, intended: 0 }; BATCH],
+            composer: Composer::new(supply, key, fastrand::Rng::new()),
             client: 0,
             random: fastrand::Rng::new(),
             start: 0,
@@ -156,13 +178,13 @@ impl<'a> Engine<'a> {
             let sent_at = clock::now();
             match self.sockets.send(self.client, &mut self.batch) {
                 Ok(sent) => {
-                    for &(cookie, intended) in &self.batched[done..done + sent] {
-                        self.pairing.sent(cookie, self.client, intended, sent_at);
+                    for &Batched { cookie, kind, intended } in &self.batched[done..done + sent] {
+                        self.pairing.sent(cookie, kind, self.client, intended, sent_at);
                     }
                     self.last_request = sent_at;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let (cookie, intended) = self.batched[done];
+                    let Batched { cookie, intended, .. } = self.batched[done];
                     if sent_at.saturating_sub(intended) <= self.task.timeout {
                         break;
                     }
@@ -175,7 +197,7 @@ impl<'a> Engine<'a> {
                     retried = true;
                 }
                 Err(_) => {
-                    self.pairing.given_up(self.batched[done].0, Unsent::Refused);
+                    self.pairing.given_up(self.batched[done].cookie, Unsent::Refused);
                     self.batch.skip();
                     retried = false;
                 }
@@ -187,20 +209,31 @@ impl<'a> Engine<'a> {
         self.batch.clear();
         let Some(elapsed) = now.checked_sub(self.start) else { return };
         let room = self.pairing.flight.room().min(BATCH);
+        let mut owed = self.pairing.flight.owed();
         while self.batch.len() < room {
             let at = self.batch.len();
-            let in_flight = self.pairing.flight.waiting() + at;
-            let Some(intended) = self.task.pace.take(elapsed, in_flight) else { break };
+            let Some(intended) = self.task.pace.take(elapsed, owed) else { break };
             self.pairing.counts.scheduled += 1;
             if elapsed - intended > self.task.timeout {
                 self.pairing.unsent(Unsent::Behind);
                 continue;
             }
-            let cookie = self.pairing.flight.cookie(at, self.random.u64(..));
-            self.batched[at] = (cookie, self.start + intended);
-            self.batch.push(&packet::request(cookie));
+            if at == 0 {
+                self.client = self.task.population.choose(&mut self.random) as usize;
+            }
+            let ticket = Ticket {
+                cookie: self.pairing.flight.cookie(at, self.random.u64(..)),
+                sequence: self.pairing.flight.sequence(at),
+                met: self.pairing.met(self.client),
+            };
+            let (kind, request) = self.composer.compose(ticket);
+            owed += usize::from(kind.expects() == Expect::Answer);
+            if kind == Kind::Interleaved {
+                self.pairing.forget(self.client);
+            }
+            self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: self.start + intended };
+            self.batch.push(request);
         }
-        self.client = (self.client + 1) % self.sockets.clients();
     }
 
     fn show(&self) {

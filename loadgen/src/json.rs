@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::accounting::{Counts, Invalid, Kod, Unsent};
+use crate::accounting::{Counts, Invalid, KindCounts, Kod, Unsent};
 use crate::failure::Failure;
 use crate::histogram::Times;
+use crate::mix::Kind;
 use crate::report;
 use crate::run::{Load, Outcome, Plan};
 use crate::warnings::{self, Warning};
@@ -96,6 +97,8 @@ fn counts(counts: &Counts) -> Value {
         "kod": counts.kod(),
         "kod_codes": reasons(Kod::ALL.map(Kod::name), counts.kod),
         "silent": counts.silent,
+        "interleaved": counts.interleaved,
+        "by_kind": kinds(counts),
         "duplicate": counts.duplicate,
         "invalid": counts.invalid(),
         "invalid_reasons": reasons(Invalid::ALL.map(Invalid::name), counts.invalid),
@@ -104,6 +107,22 @@ fn counts(counts: &Counts) -> Value {
         "unreachable": counts.unreachable,
         "unstamped": counts.unstamped,
     })
+}
+
+/// The kinds of request that were sent.
+fn kinds(counts: &Counts) -> Map<String, Value> {
+    let sent = Kind::ALL.into_iter().zip(&counts.by_kind).filter(|(_, counts)| counts.sent > 0);
+    let value = |of_kind: &KindCounts| {
+        json!({
+            "sent": of_kind.sent,
+            "answered": of_kind.answered,
+            "late": of_kind.late,
+            "lost": of_kind.lost,
+            "kod": of_kind.kod,
+            "silent": of_kind.silent,
+        })
+    };
+    sent.map(|(kind, counts)| (kind.name().to_owned(), value(counts))).collect()
 }
 
 fn reasons<const N: usize>(names: [&str; N], counts: [u64; N]) -> Map<String, Value> {

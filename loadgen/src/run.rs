@@ -1,7 +1,7 @@
 //! One run: threads on their cores, one common start, one result.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
@@ -16,7 +16,9 @@ use crate::engine::{Engine, Findings, Live, Task};
 use crate::failure::Failure;
 use crate::flight::{Flight, SLOTS_MAX};
 use crate::measures::{Measures, Second};
+use crate::population::Population;
 use crate::progress::Progress;
+use crate::requests::Requests;
 use crate::schedule::{Arrivals, Pace, Schedule};
 use crate::stamping::TxStamps;
 use crate::target;
@@ -43,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) tx_stamps: TxStamps,
     /// When to start, so that several hosts start together; at once if `None`.
     pub(crate) start_at: Option<SystemTime>,
+    /// What is asked, and by whom.
+    pub(crate) requests: Requests,
     /// Whether each second's measures are kept, beside its counts.
     pub(crate) keep_seconds: bool,
 }
@@ -187,22 +191,27 @@ fn collect(findings: Vec<io::Result<Findings>>, stop: &AtomicBool) -> Result<Out
 impl Plan {
     fn tasks(&self) -> Result<Vec<Task>, Failure> {
         let threads = self.cores.len();
+        self.requests.check(matches!(self.load, Load::Outstanding(_)))?;
         if self.clients < threads {
             let text = format!("{threads} threads need at least as many --clients, not {}", self.clients);
             return Err(Failure::Usage(text));
         }
         let slots = self.slots(threads)?;
         let sources = target::sources(self.target, self.clients);
-        Ok((0..threads)
-            .map(|thread| Task {
+        let task = |thread| {
+            let sources: Vec<IpAddr> = sources.iter().skip(thread).step_by(threads).copied().collect();
+            Task {
                 target: self.target,
-                sources: sources.iter().skip(thread).step_by(threads).copied().collect(),
+                population: Population::new(sources.len() as u64, self.requests.zipf, 1, 0),
+                sources,
                 pace: self.pace(threads, thread),
                 slots,
                 timeout: nanoseconds(self.timeout),
+                requests: self.requests.clone(),
                 spin: self.spin,
-            })
-            .collect())
+            }
+        };
+        Ok((0..threads).map(task).collect())
     }
 
     fn pace(&self, threads: usize, thread: usize) -> Pace {
