@@ -1,5 +1,6 @@
 //! Arguments in, exit codes out.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -121,9 +122,12 @@ struct RunArgs {
     /// Use the target's IPv6 address
     #[arg(short = '6')]
     v6: bool,
-    /// The target is neither this machine nor a private address, but I operate it
+    /// The target is not on this machine, but I operate it
     #[arg(long)]
     yes_i_operate_this_server: bool,
+    /// Highest rate to a target that is not on this machine
+    #[arg(long, value_name = "RATE", default_value = "10k", value_parser = parse_rate)]
+    cap: u64,
 }
 
 /// Does what the command line says.
@@ -177,6 +181,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     };
     let address = args.target.resolve(family)?;
     target::check_manners(address, args.yes_i_operate_this_server)?;
+    check_cap(address, args)?;
     let allowed = allowed_cores();
     let cores = match &args.cpus {
         Some(cores) => cores.clone(),
@@ -200,6 +205,26 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         requests: args.requests.read()?,
         keep_seconds: false,
     })
+}
+
+/// Load for others stays under a bound, which is said.
+fn check_cap(target: SocketAddr, args: &RunArgs) -> Result<(), Failure> {
+    if target::is_here(target) {
+        return Ok(());
+    }
+    let (ip, cap) = (target.ip(), args.cap);
+    match args.rate {
+        Some(rate) if rate <= cap => {
+            eprintln!("{ip} is not on this machine: at most {cap} requests/s (--cap)");
+            Ok(())
+        }
+        Some(rate) => Err(Failure::Usage(format!(
+            "{rate} requests/s are more than the cap of {cap} for servers that are not on this machine: raise it with --cap"
+        ))),
+        None => Err(Failure::Usage(format!(
+            "--max has no bound, and {ip} is not on this machine: use --rate, up to --cap"
+        ))),
+    }
 }
 
 fn last(allowed: &[usize], threads: usize) -> Result<Vec<usize>, Failure> {
