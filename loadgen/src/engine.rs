@@ -1,10 +1,11 @@
 //! One thread's loop: send what is due, take what has come.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use std::{io, mem};
 
+use crossbeam::channel::{Receiver, Sender};
 use crossbeam::utils::CachePadded;
 use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch, is_unreachable};
 
@@ -12,12 +13,14 @@ use crate::accounting::{Counts, Unsent};
 use crate::clock;
 use crate::compose::{Composer, Ticket};
 use crate::flight::Flight;
-use crate::measures::Measures;
+use crate::measures::{Measures, Second};
 use crate::mix::{Expect, Kind};
 use crate::pairing::Pairing;
 use crate::population::Population;
 use crate::requests::Requests;
 use crate::schedule::Pace;
+use crate::series::Report;
+use crate::stamping::{Sampler, TxStamps};
 
 /// Requests per sendmmsg, and replies per recvmmsg.
 const BATCH: usize = 32;
@@ -34,6 +37,7 @@ const WAKE_EARLY_NS: u64 = 100_000;
 const NAP: Duration = Duration::from_millis(10);
 /// After the last reply the sockets are listened to for so long, for duplicates.
 const LINGER_NS: u64 = 50_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 /// A target whose host refuses everything for so long is given up.
 const REFUSED_PATIENCE_NS: u64 = 1_000_000_000;
 
@@ -52,6 +56,10 @@ pub(crate) struct Task {
     pub(crate) requests: Requests,
     /// Which of the clients asks next.
     pub(crate) population: Population,
+    /// The load runs so long before anything counts, in nanoseconds.
+    pub(crate) warmup: u64,
+    /// Which requests the kernel stamps when they leave.
+    pub(crate) tx_stamps: TxStamps,
     /// Whether the thread has its core to itself, so that it may keep it busy in order to be on time.
     pub(crate) spin: bool,
 }
@@ -68,9 +76,15 @@ pub(crate) struct Live {
 #[derive(Clone, Debug)]
 pub(crate) struct Findings {
     pub(crate) counts: Counts,
-    pub(crate) measures: Measures,
-    /// From the start to the last request, or to when there were to be no more, in nanoseconds.
+    /// From where counting began to the last request, or to when there were to be no more, in nanoseconds.
     pub(crate) sending: u64,
+}
+
+/// How what is measured reaches the one who adds it up.
+#[derive(Clone, Debug)]
+pub(crate) struct Reporter {
+    pub(crate) reports: Sender<Report>,
+    pub(crate) spares: Receiver<Box<Measures>>,
 }
 
 /// A thread's sockets and books. It is built on the thread that runs it.
@@ -84,10 +98,21 @@ pub(crate) struct Engine<'a> {
     /// Who sends the batch.
     client: usize,
     random: fastrand::Rng,
+    sampler: Sampler,
     start: u64,
+    /// When requests begin to count.
+    from: u64,
+    /// Which second since then it is, and when it ends; before that, when it begins.
+    second: Option<usize>,
+    turn: u64,
+    /// What this second's counts are compared to, and what the sockets had met before anything counted.
+    reported: Second,
+    unreachable_before: u64,
+    drops_before: u64,
     last_request: u64,
     /// When the pace was cut short.
     cut_at: Option<u64>,
+    reporter: Reporter,
     live: &'a Live,
     stop: &'a AtomicBool,
 }
@@ -105,12 +130,21 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// The number of the client whose socket could not be opened, and why.
-    pub(crate) fn new(task: Task, live: &'a Live, stop: &'a AtomicBool) -> Result<Self, (usize, io::Error)> {
+    pub(crate) fn new(
+        task: Task,
+        reporter: Reporter,
+        live: &'a Live,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, (usize, io::Error)> {
         let supply = task.requests.supply();
         let asks = |kind| supply.has(|other| other == kind);
         let payload = if asks(Kind::Mode6) || asks(Kind::Mode7) { CONTROL_REPLY_MAX } else { REPLY_MAX };
         let sizes = ExchangeSizes { batch: BATCH, payload, receive_buffer: RECEIVE_BUFFER };
         let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+        let sampler = Sampler::new(task.tx_stamps);
+        if sampler.is_on() {
+            sockets.stamp_sends().map_err(|error| (0, error))?;
+        }
         let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
         let met = if asks(Kind::Interleaved) { sockets.clients() } else { 0 };
         let key = task.requests.key.clone();
@@ -121,11 +155,19 @@ impl<'a> Engine<'a> {
             composer: Composer::new(supply, key, fastrand::Rng::new()),
             client: 0,
             random: fastrand::Rng::new(),
+            sampler,
             start: 0,
+            from: 0,
+            second: None,
+            turn: 0,
+            reported: Second::default(),
+            unreachable_before: 0,
+            drops_before: 0,
             last_request: 0,
             cut_at: None,
             sockets,
             task,
+            reporter,
             live,
             stop,
         })
@@ -134,14 +176,17 @@ impl<'a> Engine<'a> {
     /// Runs the load from `start` (nanoseconds of CLOCK_MONOTONIC) until every request is answered or given
     /// up.
     pub(crate) fn run(mut self, start: u64) -> io::Result<Findings> {
-        self.start = start;
-        self.last_request = start;
-        let mut last_event = start;
+        self.begin(start)?;
+        let mut last_event = self.last_request;
         loop {
             let now = clock::now();
+            if now >= self.turn {
+                self.turn_second(now)?;
+            }
             self.consider_stopping(now);
             self.send_due(now);
             let received = self.sockets.receive(|reply| self.pairing.received(&reply))?;
+            self.sockets.late_send_stamps(&mut |request, stamp| self.pairing.stamped(request, stamp));
             // After receiving, so that replies which wait in the socket's queue are not given up.
             self.pairing.expire(now);
             self.show();
@@ -156,10 +201,60 @@ impl<'a> Engine<'a> {
         self.findings()
     }
 
-    fn consider_stopping(&mut self, now: u64) {
+    fn begin(&mut self, start: u64) -> io::Result<()> {
+        self.start = start;
+        self.from = start.saturating_add(self.task.warmup);
+        self.pairing.flight.count_from(self.from);
+        self.last_request = clock::now();
+        self.turn = self.from;
+        if self.task.warmup == 0 { self.count(0) } else { Ok(()) }
+    }
+
+    /// From now on everything counts.
+    fn count(&mut self, second: usize) -> io::Result<()> {
+        self.pairing.begin();
+        self.unreachable_before = self.sockets.unreachable();
+        self.drops_before = self.sockets.drops()?;
+        self.set_second(second);
+        Ok(())
+    }
+
+    fn turn_second(&mut self, now: u64) -> io::Result<()> {
+        let second = (now.saturating_sub(self.from) / SECOND_NS) as usize;
+        if self.second.is_none() {
+            return self.count(second);
+        }
+        self.report();
+        self.set_second(second);
+        Ok(())
+    }
+
+    fn set_second(&mut self, second: usize) {
+        self.second = Some(second);
+        self.turn = self.from + (second as u64 + 1) * SECOND_NS;
+    }
+
+    /// Hands over what was measured since the last report.
+    fn report(&mut self) {
+        let Some(second) = self.second else { return };
         let counts = &self.pairing.counts;
-        let refused = counts.answered == 0
-            && counts.unreachable + self.sockets.unreachable() > 0
+        let now = Second {
+            sent: counts.sent,
+            answered: counts.answered,
+            lost: counts.lost + counts.late,
+            ..Second::default()
+        };
+        let counts = now.since(&self.reported);
+        self.reported = now;
+        let spare = self.reporter.spares.try_recv().unwrap_or_default();
+        let measures = mem::replace(&mut self.pairing.measures, spare);
+        // Who adds up outlives the threads that report.
+        let _ = self.reporter.reports.send(Report { second, counts, measures });
+    }
+
+    fn consider_stopping(&mut self, now: u64) {
+        let refused = !self.pairing.heard
+            && self.pairing.counts.unreachable + self.sockets.unreachable() > 0
             && now > self.start + REFUSED_PATIENCE_NS;
         if self.cut_at.is_none() && (refused || self.stop.load(Relaxed)) {
             self.task.pace.cut();
@@ -172,6 +267,14 @@ impl<'a> Engine<'a> {
         if self.batch.done() == self.batch.len() {
             self.fill_batch(now);
         }
+        self.send_batch();
+        if self.batch.is_stamped() {
+            let note = &mut |request: &[u8], stamp| self.pairing.stamped(request, stamp);
+            self.sockets.send_stamps(self.client, note);
+        }
+    }
+
+    fn send_batch(&mut self) {
         let mut retried = false;
         while self.batch.done() < self.batch.len() {
             let done = self.batch.done();
@@ -188,7 +291,7 @@ impl<'a> Engine<'a> {
                     if sent_at.saturating_sub(intended) <= self.task.timeout {
                         break;
                     }
-                    self.pairing.given_up(cookie, Unsent::Behind);
+                    self.pairing.given_up(cookie, intended, Unsent::Behind);
                     self.batch.skip();
                 }
                 // News about an earlier request; this one is not to blame, unless it meets the same again.
@@ -197,7 +300,8 @@ impl<'a> Engine<'a> {
                     retried = true;
                 }
                 Err(_) => {
-                    self.pairing.given_up(self.batched[done].cookie, Unsent::Refused);
+                    let Batched { cookie, intended, .. } = self.batched[done];
+                    self.pairing.given_up(cookie, intended, Unsent::Refused);
                     self.batch.skip();
                     retried = false;
                 }
@@ -213,9 +317,10 @@ impl<'a> Engine<'a> {
         while self.batch.len() < room {
             let at = self.batch.len();
             let Some(intended) = self.task.pace.take(elapsed, owed) else { break };
-            self.pairing.counts.scheduled += 1;
+            let due = self.start + intended;
+            self.pairing.scheduled(due);
             if elapsed - intended > self.task.timeout {
-                self.pairing.unsent(Unsent::Behind);
+                self.pairing.unsent(due, Unsent::Behind);
                 continue;
             }
             if at == 0 {
@@ -231,8 +336,11 @@ impl<'a> Engine<'a> {
             if kind == Kind::Interleaved {
                 self.pairing.forget(self.client);
             }
-            self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: self.start + intended };
+            self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: due };
             self.batch.push(request);
+            if self.sampler.choose() {
+                self.batch.stamp_last();
+            }
         }
     }
 
@@ -275,11 +383,12 @@ impl<'a> Engine<'a> {
 
     fn findings(mut self) -> io::Result<Findings> {
         self.pairing.expire(u64::MAX);
-        let Pairing { mut counts, measures, .. } = self.pairing;
-        counts.unreachable += self.sockets.unreachable();
-        counts.local_drops = self.sockets.drops()?;
+        self.report();
+        let mut counts = self.pairing.counts;
+        counts.unreachable += self.sockets.unreachable() - self.unreachable_before;
+        counts.local_drops = self.sockets.drops()? - self.drops_before;
         debug_assert!(counts.close(), "{counts:?}");
         let end = self.cut_at.unwrap_or(self.last_request).max(self.last_request);
-        Ok(Findings { counts, measures, sending: end - self.start })
+        Ok(Findings { counts, sending: end.saturating_sub(self.from) })
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Flight {
     oldest: u64,
     next: u64,
     timeout: u64,
+    /// Requests that were meant to leave earlier than this do not count.
+    counts_from: u64,
     waiting: usize,
     /// Those of them that a server must answer.
     owed: usize,
@@ -36,8 +38,11 @@ pub(crate) struct Slot {
     pub(crate) cookie: u64,
     /// When it was meant to leave.
     pub(crate) intended: u64,
-    /// When it left.
+    /// When it was handed to the kernel.
     pub(crate) sent: u64,
+    /// When it left by the kernel's stamp, in nanoseconds of CLOCK_REALTIME since 1970; 0 if that is not
+    /// known.
+    pub(crate) stamped: u64,
     client: u32,
     pub(crate) kind: Kind,
     state: State,
@@ -58,7 +63,7 @@ pub(crate) enum State {
     Settled,
 }
 
-/// Largest table, in requests: 128 MiB.
+/// Largest table, in requests: 160 MiB.
 pub(crate) const SLOTS_MAX: usize = 1 << 22;
 const SLOTS_MIN: usize = 1 << 10;
 /// The client of a place that was never used.
@@ -82,6 +87,7 @@ impl Flight {
             cookie: 0,
             intended: 0,
             sent: 0,
+            stamped: 0,
             client: NOBODY,
             kind: Kind::Other,
             state: State::Settled,
@@ -91,6 +97,7 @@ impl Flight {
             oldest: 0,
             next: 0,
             timeout,
+            counts_from: 0,
             waiting: 0,
             owed: 0,
             clients: vec![Client::default(); clients].into_boxed_slice(),
@@ -130,23 +137,43 @@ impl Flight {
         (random & !mask) | (((self.next + ahead as u64) ^ (random >> 32)) & mask)
     }
 
+    /// Only requests that are meant to leave at `time` or later are counted as lost.
+    pub(crate) fn count_from(&mut self, time: u64) {
+        self.counts_from = time;
+    }
+
+    /// Whether a request that is meant to leave at this time counts.
+    pub(crate) fn counts(&self, intended: u64) -> bool {
+        intended >= self.counts_from
+    }
+
+    /// Notes when the kernel says that the waiting request with this cookie left.
+    pub(crate) fn stamp(&mut self, cookie: u64, stamped: u64) {
+        let place = self.place_of(cookie);
+        let slot = &mut self.slots[place];
+        if slot.cookie == cookie && slot.state == State::Waiting {
+            slot.stamped = stamped;
+        }
+    }
+
     /// Enters the next request as sent.
     pub(crate) fn launch(&mut self, cookie: u64, kind: Kind, client: usize, intended: u64, sent: u64) {
         self.waiting += 1;
         self.owed += usize::from(kind.expects() == Expect::Answer);
         self.clients[client].waiting += 1;
         self.clients[client].anonymous += u32::from(kind.is_anonymous());
-        self.enter(Slot { cookie, intended, sent, client: client as u32, kind, state: State::Waiting });
+        let (client, state) = (client as u32, State::Waiting);
+        self.enter(Slot { cookie, intended, sent, stamped: 0, client, kind, state });
     }
 
     /// Enters the next request as one that will not be sent.
     pub(crate) fn scrub(&mut self, cookie: u64) {
-        let kind = Kind::Other;
-        self.enter(Slot { cookie, intended: 0, sent: 0, client: 0, kind, state: State::Settled });
+        let (kind, state) = (Kind::Other, State::Settled);
+        self.enter(Slot { cookie, intended: 0, sent: 0, stamped: 0, client: 0, kind, state });
     }
 
-    /// Gives up the requests whose timeout is over at `now`, and tells of each its kind, and whether it is
-    /// [`State::Lost`] or [`State::Silent`].
+    /// Gives up the requests whose timeout is over at `now`, and tells of each that counts its kind, and
+    /// whether it is [`State::Lost`] or [`State::Silent`].
     pub(crate) fn expire(&mut self, now: u64, mut tell: impl FnMut(Kind, State)) {
         while self.oldest < self.next {
             let place = self.place(self.oldest);
@@ -157,7 +184,9 @@ impl Flight {
                 }
                 let state = self.state_at_expiry(&slot);
                 self.leave(place, state);
-                tell(slot.kind, state);
+                if self.counts(slot.intended) {
+                    tell(slot.kind, state);
+                }
             }
             self.oldest += 1;
         }
@@ -178,8 +207,8 @@ impl Flight {
     /// The place of the request with this cookie, and the request. An interleaved one is known by the
     /// complement of its cookie too, which leads to the same place.
     pub(crate) fn find(&self, cookie: u64) -> Option<(usize, Slot)> {
-        let place = ((cookie ^ (cookie >> 32)) & self.mask()) as usize;
-        let slot = *self.slots.get(place)?;
+        let place = self.place_of(cookie);
+        let slot = self.slots[place];
         let interleaved = slot.kind == Kind::Interleaved && slot.cookie == !cookie;
         let known = slot.client != NOBODY && (slot.cookie == cookie || interleaved);
         known.then_some((place, slot))
@@ -238,6 +267,10 @@ impl Flight {
         client.waiting -= 1;
         client.anonymous -= u32::from(slot.kind.is_anonymous());
         client.blamed = client.blamed.min(client.anonymous);
+    }
+
+    fn place_of(&self, cookie: u64) -> usize {
+        ((cookie ^ (cookie >> 32)) & self.mask()) as usize
     }
 
     fn place(&self, number: u64) -> usize {
@@ -327,6 +360,30 @@ mod tests {
         }
         assert!(settle(&mut flight, first).is_none());
         assert_eq!(settle(&mut flight, second).unwrap().1, State::Waiting);
+    }
+
+    #[test]
+    fn requests_of_the_warm_up_are_remembered_but_do_not_count() {
+        let mut flight = Flight::new(1024, 1, TIMEOUT);
+        let warm = launch(&mut flight, 5);
+        flight.count_from(10);
+        let counted = launch(&mut flight, 10);
+        assert_eq!(expire(&mut flight, 1_000), (1, 0));
+        let mut counts = |cookie| {
+            let (slot, _) = settle(&mut flight, cookie).unwrap();
+            flight.counts(slot.intended)
+        };
+        assert_eq!((counts(warm), counts(counted)), (false, true));
+    }
+
+    #[test]
+    fn a_send_stamp_finds_its_request_while_it_waits() {
+        let mut flight = Flight::new(1024, 1, TIMEOUT);
+        let (first, second) = (launch(&mut flight, 0), launch(&mut flight, 1));
+        flight.stamp(first, 77);
+        flight.stamp(second ^ 1 << 63, 99);
+        assert_eq!(settle(&mut flight, first).unwrap().0.stamped, 77);
+        assert_eq!(settle(&mut flight, second).unwrap().0.stamped, 0);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
         "duration_s": outcome.span(plan).as_secs_f64(),
         "timeout_s": plan.timeout.as_secs_f64(),
         "interrupted": outcome.interrupted,
-        "generator_ok": !warnings.iter().any(|warning| matches!(warning, Warning::Behind { .. })),
+        "generator_ok": !warnings.iter().copied().any(Warning::is_lag),
         "warnings": warnings.iter().map(|warning| warning.name()).collect::<Vec<_>>(),
         "rate": {
             "offered": outcome.offered(plan),

@@ -29,6 +29,7 @@ mod report;
 mod requests;
 mod run;
 mod schedule;
+mod series;
 mod stamping;
 mod target;
 mod warnings;

@@ -38,7 +38,7 @@ pub(crate) struct Second {
     pub(crate) sent: u64,
     /// Replies that came in time.
     pub(crate) answered: u64,
-    /// Requests that were given up; a few may yet have turned out late.
+    /// Requests that got no valid reply in time, when that became known.
     pub(crate) lost: u64,
     /// Median latency from the intended time, in microseconds; `None` without answers.
     pub(crate) p50: Option<f64>,
@@ -58,6 +58,21 @@ impl Measures {
         self.offset.behind.add(&other.offset.behind);
         self.offset_bound.add(&other.offset_bound);
         self.lag.add(&other.lag);
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        for times in [
+            &mut self.intended,
+            &mut self.wire,
+            &mut self.residence,
+            &mut self.offset.ahead,
+            &mut self.offset.behind,
+            &mut self.offset_bound,
+            &mut self.lag,
+        ] {
+            times.clear();
+        }
     }
 
     /// The same in little memory.
@@ -108,6 +123,16 @@ impl Signed {
 }
 
 impl Second {
+    /// The counts of this that are not in `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            sent: self.sent - earlier.sent,
+            answered: self.answered - earlier.answered,
+            lost: self.lost - earlier.lost,
+            ..Self::default()
+        }
+    }
+
     /// Adds the counts of another thread.
     pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;

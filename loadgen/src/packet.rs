@@ -30,8 +30,8 @@ pub(crate) struct Reply {
     pub(crate) says: Says,
     /// When the request arrived, T2; unknown if it says no time.
     pub(crate) received: NtpTimestamp,
-    /// When this reply left, T3; `None` if it says no time, or that of another reply.
-    pub(crate) transmitted: Option<NtpTimestamp>,
+    /// T2 and T3, if both are about the request that it answers.
+    pub(crate) stamps: Option<(NtpTimestamp, NtpTimestamp)>,
 }
 
 /// What a reply is good for.
@@ -49,7 +49,7 @@ pub(crate) enum Says {
 
 impl Reply {
     fn timeless(says: Says) -> Self {
-        Self { says, received: NtpTimestamp::UNKNOWN, transmitted: None }
+        Self { says, received: NtpTimestamp::UNKNOWN, stamps: None }
     }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn check(payload: &[u8], kind: Kind, cookie: u64, key: Option<&Key>) 
     Ok(Reply {
         says: if synchronised { Says::Time } else { Says::Unsynchronised },
         received,
-        transmitted: (!interleaved).then_some(transmitted),
+        stamps: (!interleaved).then_some((received, transmitted)),
     })
 }
 
@@ -182,7 +182,7 @@ mod tests {
         });
         let reply = check(&interleaved, Kind::Interleaved, COOKIE, None);
         let received = NtpTimestamp::from_unix(1_700_000_000, 5);
-        assert_eq!(reply, Ok(Reply { says: Says::Time, received, transmitted: None }));
+        assert_eq!(reply, Ok(Reply { says: Says::Time, received, stamps: None }));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Brings requests and replies together: each datagram becomes one count, each answered request one latency.
 
+use ntpring::sys::clock::Timespec;
 use ntpring::sys::exchange;
+use ntpring::wire::{NtpTimestamp, Packet};
 
 use crate::accounting::{Counts, Invalid, KindCounts, Unsent};
-use crate::clock::StampClock;
+use crate::clock::{self, Arrival, StampClock};
 use crate::flight::{Flight, Slot, State};
 use crate::keys::Key;
 use crate::measures::Measures;
@@ -15,7 +17,10 @@ use crate::packet::{self, Claim, Reply, Says};
 pub(crate) struct Pairing {
     pub(crate) flight: Flight,
     pub(crate) counts: Counts,
-    pub(crate) measures: Measures,
+    /// Of the current second.
+    pub(crate) measures: Box<Measures>,
+    /// Whether any request was ever answered, in the warm-up too.
+    pub(crate) heard: bool,
     stamps: StampClock,
     timeout: u64,
     /// What replies to signed requests must be signed with.
@@ -30,7 +35,8 @@ impl Pairing {
         Self {
             flight,
             counts: Counts::default(),
-            measures: Measures::default(),
+            measures: Box::default(),
+            heard: false,
             stamps: StampClock::default(),
             timeout,
             key,
@@ -50,23 +56,44 @@ impl Pairing {
         }
     }
 
+    /// The warm-up is over: nothing has happened yet.
+    pub(crate) fn begin(&mut self) {
+        self.counts = Counts::default();
+        self.measures.clear();
+    }
+
+    /// A request's time has come.
+    pub(crate) fn scheduled(&mut self, intended: u64) {
+        self.counts.scheduled += u64::from(self.flight.counts(intended));
+    }
+
     /// The next request has left.
     pub(crate) fn sent(&mut self, cookie: u64, kind: Kind, client: usize, intended: u64, sent: u64) {
         self.flight.launch(cookie, kind, client, intended, sent);
-        self.counts.sent += 1;
-        self.of(kind).sent += 1;
-        self.measures.lag.record(sent.saturating_sub(intended));
+        if self.flight.counts(intended) {
+            self.counts.sent += 1;
+            self.of(kind).sent += 1;
+            self.measures.lag.record(sent.saturating_sub(intended));
+        }
     }
 
     /// The next request has its cookie but will not be sent.
-    pub(crate) fn given_up(&mut self, cookie: u64, reason: Unsent) {
+    pub(crate) fn given_up(&mut self, cookie: u64, intended: u64, reason: Unsent) {
         self.flight.scrub(cookie);
-        self.unsent(reason);
+        self.unsent(intended, reason);
     }
 
     /// A request was not sent.
-    pub(crate) fn unsent(&mut self, reason: Unsent) {
-        self.counts.unsent[reason as usize] += 1;
+    pub(crate) fn unsent(&mut self, intended: u64, reason: Unsent) {
+        self.counts.unsent[reason as usize] += u64::from(self.flight.counts(intended));
+    }
+
+    /// The kernel says when a request left.
+    pub(crate) fn stamped(&mut self, request: &[u8], stamp: Timespec) {
+        let packet = Packet::new_checked(request);
+        if let Ok(packet) = packet {
+            self.flight.stamp(packet.transmit().to_bits(), clock::nanoseconds(stamp));
+        }
     }
 
     /// Gives up requests whose timeout is over.
@@ -89,8 +116,9 @@ impl Pairing {
         match self.judge(datagram) {
             Err(invalid) => self.strange(invalid, datagram.client),
             Ok((place, slot, reply)) => match self.flight.settle(place) {
+                _ if !self.flight.counts(slot.intended) => self.heard = true,
                 State::Settled => self.counts.duplicate += 1,
-                state => self.answered(datagram, slot, state, reply),
+                state => self.answered(datagram, &slot, state, &reply),
             },
         }
     }
@@ -131,7 +159,8 @@ impl Pairing {
         }
     }
 
-    fn answered(&mut self, datagram: &exchange::Reply<'_>, slot: Slot, state: State, reply: Reply) {
+    fn answered(&mut self, datagram: &exchange::Reply<'_>, slot: &Slot, state: State, reply: &Reply) {
+        self.heard = true;
         self.take_back(slot.kind, state);
         if let Says::Kod(kod) = reply.says {
             self.counts.kod[kod as usize] += 1;
@@ -150,12 +179,49 @@ impl Pairing {
         self.of(slot.kind).answered += 1;
         self.counts.unsynchronised += u64::from(reply.says == Says::Unsynchronised);
         if slot.kind == Kind::Interleaved {
-            self.counts.interleaved += u64::from(reply.transmitted.is_none());
+            self.counts.interleaved += u64::from(reply.stamps.is_none());
             if let Some(met) = self.met.get_mut(datagram.client) {
                 *met = reply.received.to_bits();
             }
         }
         self.measures.intended.record(arrival.at.saturating_sub(slot.intended));
+        if let Some((received, transmitted)) = reply.stamps {
+            self.measures
+                .residence
+                .record(ntp_nanoseconds(transmitted.signed_since(received)).unsigned_abs());
+        }
+        if arrival.stamped
+            && slot.stamped > 0
+            && let Some(stamp) = datagram.stamp
+        {
+            self.measure_stamped(slot, arrival, stamp, reply.stamps);
+        }
+    }
+
+    /// What only requests with kernel stamps on both ways tell.
+    fn measure_stamped(
+        &mut self,
+        slot: &Slot,
+        arrival: Arrival,
+        stamp: Timespec,
+        server: Option<(NtpTimestamp, NtpTimestamp)>,
+    ) {
+        let (t1, t4) = (slot.stamped, clock::nanoseconds(stamp));
+        // It left after it was handed to the kernel, unless the clock was set in between.
+        let Some(wire) = t4.checked_sub(t1).filter(|&wire| wire <= arrival.at - slot.sent + CLOCKS_APART_NS)
+        else {
+            return;
+        };
+        self.measures.wire.record(wire);
+        if let Some((t2, t3)) = server {
+            let (t1, t4) = (ntp(t1), ntp(t4));
+            // RFC 5905 §8: theta = T(B) - T(A) = 1/2 * [(T2-T1) + (T3-T4)], delta = (T4-T1) - (T3-T2).
+            let there = ntp_nanoseconds(t2.signed_since(t1));
+            let back = ntp_nanoseconds(t3.signed_since(t4));
+            self.measures.offset.record(there.midpoint(back));
+            let delay = wire.saturating_sub(ntp_nanoseconds(t3.signed_since(t2)).unsigned_abs());
+            self.measures.offset_bound.record(delay / 2);
+        }
     }
 
     /// A request that was given up has its reply after all.
@@ -176,4 +242,18 @@ impl Pairing {
     fn of(&mut self, kind: Kind) -> &mut KindCounts {
         &mut self.counts.by_kind[kind as usize]
     }
+}
+
+/// Two clocks that are read one after the other are not apart by more.
+const CLOCKS_APART_NS: u64 = 100_000;
+
+/// CLOCK_REALTIME in nanoseconds as a timestamp.
+fn ntp(nanoseconds: u64) -> NtpTimestamp {
+    NtpTimestamp::from_unix((nanoseconds / 1_000_000_000).cast_signed(), (nanoseconds % 1_000_000_000) as u32)
+}
+
+/// Units of 2^-32 s in nanoseconds, rounded.
+fn ntp_nanoseconds(units: i64) -> i64 {
+    // The quotient is smaller than the units, so it fits.
+    ((i128::from(units) * 1_000_000_000 + (1 << 31)) >> 32) as i64
 }

@@ -169,6 +169,41 @@ fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
         );
     }
     draw(text, &outcome.measures.intended);
+    server(text, outcome);
+}
+
+/// What the stamps of both kernels and of the server tell.
+fn server(text: &mut String, outcome: &Outcome) {
+    let measures = &outcome.measures;
+    for (name, times) in [
+        ("on the wire (kernel stamp to kernel stamp)", &measures.wire),
+        ("in the server (its T3 − T2)", &measures.residence),
+    ] {
+        let Some(times) = times.summary() else { continue };
+        line(
+            text,
+            format_args!(
+                "{name}: p50 {}   p99 {}   max {}   ({} samples)",
+                time(times.p50),
+                time(times.p99),
+                time(times.max),
+                times.count
+            ),
+        );
+    }
+    if let (Some(offset), Some(bound)) = (measures.offset.summary(), measures.offset_bound.summary()) {
+        line(
+            text,
+            format_args!(
+                "server's clock before this one: p50 {}   p99 {}   {} to {}   (an uneven path can do ±{} to it)",
+                time(offset.p50),
+                time(offset.p99),
+                time(offset.min),
+                time(offset.max),
+                time(bound.p50)
+            ),
+        );
+    }
 }
 
 fn draw(text: &mut String, times: &Times) {
@@ -191,15 +226,15 @@ fn bar(count: u64, most: u64) -> String {
 }
 
 /// Microseconds with three significant digits, in the unit that suits them.
-fn time(us: f64) -> String {
-    let (value, unit) = if us < 1e3 {
+pub(crate) fn time(us: f64) -> String {
+    let (value, unit) = if us.abs() < 1e3 {
         (us, "µs")
-    } else if us < 1e6 {
+    } else if us.abs() < 1e6 {
         (us / 1e3, "ms")
     } else {
         (us / 1e6, "s")
     };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let digits = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
     format!("{value:.digits$} {unit}")
 }
 
@@ -226,9 +261,15 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_and_a_unit() {
-        for (us, expected) in
-            [(0.5, "0.50 µs"), (21.34, "21.3 µs"), (999.0, "999 µs"), (1_234.0, "1.23 ms"), (2e6, "2.00 s")]
-        {
+        for (us, expected) in [
+            (0.5, "0.50 µs"),
+            (21.34, "21.3 µs"),
+            (999.0, "999 µs"),
+            (-5.5, "-5.50 µs"),
+            (-2_000.0, "-2.00 ms"),
+            (1_234.0, "1.23 ms"),
+            (2e6, "2.00 s"),
+        ] {
             assert_eq!(time(us), expected);
         }
         assert_eq!(edge(Duration::from_nanos(1_500)), "1.5 µs");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
@@ -12,14 +13,15 @@ use ntpring::sys::thread::pin_to;
 
 use crate::accounting::Counts;
 use crate::clock;
-use crate::engine::{Engine, Findings, Live, Task};
+use crate::engine::{Engine, Findings, Live, Reporter, Task};
 use crate::failure::Failure;
 use crate::flight::{Flight, SLOTS_MAX};
 use crate::measures::{Measures, Second};
 use crate::population::Population;
 use crate::progress::Progress;
 use crate::requests::Requests;
-use crate::schedule::{Arrivals, Pace, Schedule};
+use crate::schedule::{Arrivals, Demand, Pace, Schedule};
+use crate::series::Series;
 use crate::stamping::TxStamps;
 use crate::target;
 
@@ -81,7 +83,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// keep the rate.
 const HICCUP: Duration = Duration::from_millis(50);
 /// Between "all sockets are open" and the first request.
-const HEAD_START_NS: u64 = 5_000_000;
+const HEAD_START: Duration = Duration::from_millis(5);
+/// Empty measures per thread that lie ready at the start.
+const SPARES: usize = 2;
 /// In-flight places of a closed loop, whose rate is not known before. A table that lost requests have filled
 /// only slows it down.
 const CLOSED_LOOP_SLOTS: usize = 1 << 20;
@@ -95,12 +99,14 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
     let live: Vec<Live> = tasks.iter().map(|_| Live::default()).collect();
     let (ready, readiness) = channel::unbounded::<Ready>();
     let (starts, start) = channel::unbounded::<u64>();
+    let (mut series, reporter) = plan.series();
+    let mut started = SystemTime::now();
     let findings = thread::scope(|scope| {
         let mut threads = Vec::new();
         for ((task, live), &core) in tasks.into_iter().zip(&live).zip(&plan.cores) {
-            let (ready, start) = (ready.clone(), start.clone());
+            let (ready, start, reporter) = (ready.clone(), start.clone(), reporter.clone());
             threads.push(scope.spawn(move || {
-                let engine = prepare(core, task, live, stop, &ready)?;
+                let engine = prepare(core, task, reporter, live, stop, &ready)?;
                 // The other end is dropped when another thread could not prepare.
                 start.recv().ok().map(|start| engine.run(start))
             }));
@@ -108,32 +114,41 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
         drop(ready);
         let outcome: Ready = readiness.iter().take(threads.len()).collect();
         if outcome.is_ok() {
-            let start = clock::now() + HEAD_START_NS;
+            let (start, warm) = plan.start();
+            started = warm;
             for _ in &threads {
                 // A thread that is no longer there to hear it has panicked, which shows below.
                 let _ = starts.send(start);
             }
         }
         drop(starts);
-        progress.show(&live, || threads.iter().all(ScopedJoinHandle::is_finished));
+        progress.show(&live, || {
+            // In this order: a thread that has ended has reported everything.
+            let finished = threads.iter().all(ScopedJoinHandle::is_finished);
+            let p99 = series.collect();
+            if finished { ControlFlow::Break(()) } else { ControlFlow::Continue(p99) }
+        });
         let join =
             |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         let findings: Vec<io::Result<Findings>> = threads.into_iter().filter_map(join).collect();
         outcome.map(|()| findings)
     });
-    collect(findings.map_err(Failure::RunTime)?, stop)
+    let (counts, sending) = collect(findings.map_err(Failure::RunTime)?)?;
+    let (measures, seconds) = series.end();
+    Ok(Outcome { counts, measures, seconds, started, sending, interrupted: stop.load(Relaxed) })
 }
 
 fn prepare<'a>(
     core: usize,
     task: Task,
+    reporter: Reporter,
     live: &'a Live,
     stop: &'a AtomicBool,
     ready: &Sender<Ready>,
 ) -> Option<Engine<'a>> {
     let clients = task.sources.len();
     let engine = if pin_to(core) {
-        Engine::new(task, live, stop).map_err(|(client, error)| {
+        Engine::new(task, reporter, live, stop).map_err(|(client, error)| {
             format!(
                 "cannot open client socket {} of {clients}: {error}{}",
                 client + 1,
@@ -170,25 +185,37 @@ fn advice(error: &io::Error, clients: usize) -> String {
     }
 }
 
-fn collect(findings: Vec<io::Result<Findings>>, stop: &AtomicBool) -> Result<Outcome, Failure> {
-    let mut outcome = Outcome {
-        counts: Counts::default(),
-        measures: Measures::default(),
-        seconds: Vec::new(),
-        started: SystemTime::now(),
-        sending: Duration::ZERO,
-        interrupted: stop.load(Relaxed),
-    };
+fn collect(findings: Vec<io::Result<Findings>>) -> Result<(Counts, Duration), Failure> {
+    let mut sum = (Counts::default(), Duration::ZERO);
     for findings in findings {
         let findings = findings.map_err(|error| Failure::RunTime(format!("a socket failed: {error}")))?;
-        outcome.counts.add(&findings.counts);
-        outcome.measures.add(&findings.measures);
-        outcome.sending = outcome.sending.max(Duration::from_nanos(findings.sending));
+        sum.0.add(&findings.counts);
+        sum.1 = sum.1.max(Duration::from_nanos(findings.sending));
     }
-    Ok(outcome)
+    Ok(sum)
 }
 
 impl Plan {
+    /// Who adds up what the threads report, and how they do.
+    fn series(&self) -> (Series, Reporter) {
+        let threads = self.cores.len();
+        let (reports, reported) = channel::unbounded();
+        let (given_back, spares) = channel::unbounded();
+        for _ in 0..SPARES * threads {
+            // The other end is in this function.
+            let _ = given_back.send(Box::default());
+        }
+        (Series::new(reported, given_back, threads, self.keep_seconds), Reporter { reports, spares })
+    }
+
+    /// When the threads start, in nanoseconds of CLOCK_MONOTONIC, and when counting begins.
+    fn start(&self) -> (u64, SystemTime) {
+        let (now, wall) = (clock::now(), SystemTime::now());
+        let wait = self.start_at.and_then(|start| start.duration_since(wall).ok()).unwrap_or_default();
+        let wait = wait.max(HEAD_START);
+        (now + nanoseconds(wait), wall + wait + self.warmup)
+    }
+
     fn tasks(&self) -> Result<Vec<Task>, Failure> {
         let threads = self.cores.len();
         self.requests.check(matches!(self.load, Load::Outstanding(_)))?;
@@ -208,6 +235,8 @@ impl Plan {
                 slots,
                 timeout: nanoseconds(self.timeout),
                 requests: self.requests.clone(),
+                warmup: nanoseconds(self.warmup),
+                tx_stamps: self.tx_stamps,
                 spin: self.spin,
             }
         };
@@ -216,26 +245,30 @@ impl Plan {
 
     fn pace(&self, threads: usize, thread: usize) -> Pace {
         match self.load {
-            Load::Rate(rate) => Pace::Open(Schedule::new(rate, self.requests(rate), threads, thread)),
+            Load::Rate(rate) => Pace::Open(Schedule::new(self.demand(rate), threads, thread)),
             Load::Outstanding(outstanding) => Pace::Closed {
                 outstanding: (outstanding / threads).max(1),
-                until: nanoseconds(self.duration),
+                until: nanoseconds(self.warmup + self.duration),
             },
         }
     }
 
-    /// The requests of the whole run; at least one.
-    fn requests(&self, rate: u64) -> u64 {
-        let requests = u128::from(rate) * self.duration.as_nanos() / 1_000_000_000;
-        u64::try_from(requests).unwrap_or(u64::MAX).max(1)
+    fn demand(&self, rate: u64) -> Demand {
+        Demand {
+            arrivals: self.arrivals,
+            rate,
+            warmup: nanoseconds(self.warmup),
+            duration: nanoseconds(self.duration),
+        }
     }
 
     fn slots(&self, threads: usize) -> Result<usize, Failure> {
         let Load::Rate(rate) = self.load else { return Ok(CLOSED_LOOP_SLOTS) };
         let rate = rate.div_ceil(threads as u64);
-        Flight::slots_for(rate, self.timeout).ok_or_else(|| {
+        let peak = rate.saturating_mul(self.arrivals.peak());
+        Flight::slots_for(peak, self.timeout).ok_or_else(|| {
             Failure::Usage(format!(
-                "{rate} requests/s and thread times {:?} timeout are more requests than the {} that a thread can keep in mind: \
+                "{peak} requests/s and thread times {:?} timeout are more requests than the {} that a thread can keep in mind: \
                  use a lower --rate, a shorter --timeout or more --threads",
                 self.timeout,
                 SLOTS_MAX / 2

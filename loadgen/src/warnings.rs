@@ -6,8 +6,10 @@ use crate::run::{Load, Outcome, Plan};
 
 /// The generator has kept up if it sent at least this part of what was scheduled.
 const KEPT_UP: f64 = 0.99;
-/// Lag of the 99th percentile that is worth a word, in microseconds.
+/// Its lag does not spoil the figures while the 99th percentile is below this, in microseconds, or below this
+/// part of that of the latency. Single spikes are in the report, and no warning.
 const LAG_US: f64 = 1_000.0;
+const LAG_PART: f64 = 0.01;
 
 /// One thing the reader should know before believing the figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,7 +20,7 @@ pub(crate) enum Warning {
     NoAnswer,
     /// The generator could not keep its schedule.
     Behind { achieved: f64 },
-    /// The generator was on time on the whole, but not always.
+    /// The generator sent everything, but a part too late.
     Lag { p99_us: f64 },
     /// The kernel did not take all requests.
     SendFailed { count: u64 },
@@ -36,13 +38,15 @@ pub(crate) enum Warning {
 pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let counts = &outcome.counts;
     let p99_us = outcome.measures.lag.summary().map_or(0.0, |lag| lag.p99);
+    let latency_us = outcome.measures.intended.summary().map_or(0.0, |latency| latency.p99);
+    let lagging = p99_us > LAG_US.max(LAG_PART * latency_us);
     let achieved = outcome.achieved(plan);
     let open_loop = matches!(plan.load, Load::Rate(_));
     let candidates = [
         (outcome.refused(), Warning::Refused),
         (counts.answered == 0 && !outcome.refused(), Warning::NoAnswer),
         (achieved < KEPT_UP && open_loop, Warning::Behind { achieved }),
-        (p99_us > LAG_US && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
+        (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
         (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),
         (counts.kod() > 0, Warning::KissOfDeath { count: counts.kod() }),
@@ -55,7 +59,12 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
 impl Warning {
     /// Whether the figures say nothing about the server at the rate that was asked for: exit code 1.
     pub(crate) fn is_failure(self) -> bool {
-        matches!(self, Self::Refused | Self::NoAnswer | Self::Behind { .. })
+        matches!(self, Self::Refused | Self::NoAnswer) || self.is_lag()
+    }
+
+    /// Whether that is the generator's fault.
+    pub(crate) fn is_lag(self) -> bool {
+        matches!(self, Self::Behind { .. } | Self::Lag { .. })
     }
 
     /// Its name in JSON.
@@ -94,7 +103,7 @@ impl fmt::Display for Warning {
             Self::Lag { p99_us } => write!(
                 f,
                 "one request in a hundred left more than {p99_us:.0} µs late, and that is in the latency. Give the generator a \
-                 core of its own (--cpus)."
+                 core of its own (--cpus), or take the result as it is (--allow-lag)."
             ),
             Self::SendFailed { count } => write!(
                 f,

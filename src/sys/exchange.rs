@@ -19,6 +19,10 @@ pub struct ClientSockets {
     epoll: OwnedFd,
     ready: Box<[libc::epoll_event]>,
     replies: ReceiveBatch,
+    /// Requests that come back stamped, behind the headers they left with.
+    errors: ReceiveBatch,
+    /// Clients whose error queues had something in them at the last look.
+    stamped: Vec<usize>,
     unreachable: u64,
 }
 
@@ -97,10 +101,21 @@ impl ClientSockets {
         Ok(Self {
             ready: vec![libc::epoll_event { events: 0, u64: 0 }; sizes.batch].into_boxed_slice(),
             replies: ReceiveBatch::new(sizes.batch, sizes.payload),
+            errors: ReceiveBatch::new(sizes.batch, sizes.payload + HEADERS_SPACE),
+            stamped: Vec::with_capacity(sizes.batch),
             sockets,
             epoll,
             unreachable: 0,
         })
+    }
+
+    /// Makes the requests that [`RequestBatch::stamp_last`] marks come back with the time they left.
+    pub fn stamp_sends(&self) -> io::Result<()> {
+        // Which datagrams are stamped is said with each; here, that the stamps are wanted.
+        let flags = libc::SOF_TIMESTAMPING_SOFTWARE as libc::c_int;
+        self.sockets
+            .iter()
+            .try_for_each(|socket| set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags))
     }
 
     /// How many sockets there are.
@@ -136,8 +151,8 @@ impl ClientSockets {
         }
         let socket = self.sockets[client].as_raw_fd();
         let count = waiting.len() as libc::c_uint;
-        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns; it is
-        // borrowed exclusively here, and the kernel copies the payloads before it returns.
+        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns, and
+        // `stamp_last` some to its control message; it is borrowed exclusively here, and the kernel copies the payloads before it returns.
         let sent = check(unsafe { libc::sendmmsg(socket, waiting.as_mut_ptr(), count, libc::MSG_DONTWAIT) })?;
         requests.sent += sent as usize;
         Ok(sent as usize)
@@ -155,8 +170,12 @@ impl ClientSockets {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
+        self.stamped.clear();
         for event in &self.ready[..ready] {
             let client = event.u64 as usize;
+            if event.events & libc::EPOLLERR as u32 != 0 {
+                self.stamped.push(client);
+            }
             match self.replies.receive(&self.sockets[client]) {
                 Ok(received) => {
                     total += received;
@@ -168,6 +187,29 @@ impl ClientSockets {
             }
         }
         Ok(total)
+    }
+
+    /// Hands over the send stamps (CLOCK_REALTIME) of one client's marked requests, each with its payload, as
+    /// far as they are there: usually at once after sending.
+    pub fn send_stamps(&mut self, client: usize, visit: &mut impl FnMut(&[u8], Timespec)) {
+        // Whatever else the error queue may say, the next call on the socket says too.
+        while let Ok(read @ 1..) = self.errors.receive_with(&self.sockets[client], libc::MSG_ERRQUEUE) {
+            for slot in 0..read {
+                let Some((_, parts)) = self.errors.parts(slot) else { continue };
+                if let (Some(payload), Some(stamp)) =
+                    (udp_payload(parts.payload), cmsg::parse(parts.control).stamp)
+                {
+                    visit(payload, stamp);
+                }
+            }
+        }
+    }
+
+    /// The same for every client that [`receive`](Self::receive) has found to have some.
+    pub fn late_send_stamps(&mut self, visit: &mut impl FnMut(&[u8], Timespec)) {
+        while let Some(client) = self.stamped.pop() {
+            self.send_stamps(client, visit);
+        }
     }
 
     /// ICMP "unreachable" errors that receiving has met; [`is_unreachable`] tells those that sending has met.
@@ -182,6 +224,27 @@ impl ClientSockets {
     }
 }
 
+/// Room for the headers of a request that comes back.
+const HEADERS_SPACE: usize = 128;
+/// Lengths of link layer headers: none, Ethernet, with one and two VLAN tags.
+const LINK_HEADERS: [usize; 4] = [14, 0, 18, 22];
+const UDP_HEADER: usize = 8;
+
+/// The UDP payload of a packet as it left. What stands before the IP header depends on the interface; an IP
+/// header is known by its length field.
+fn udp_payload(packet: &[u8]) -> Option<&[u8]> {
+    LINK_HEADERS.into_iter().find_map(|link| {
+        let ip = packet.get(link..)?;
+        let word = |at: usize| Some(usize::from(u16::from_be_bytes([*ip.get(at)?, *ip.get(at + 1)?])));
+        let header = match ip.first()? >> 4 {
+            4 if word(2)? == ip.len() => 4 * usize::from(ip[0] & 0x0F),
+            6 if word(4)? + 40 == ip.len() => 40,
+            _ => return None,
+        };
+        ip.get(header + UDP_HEADER..)
+    })
+}
+
 /// Whether an error of a connected socket is an ICMP message about something sent before.
 pub fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH))
@@ -194,6 +257,9 @@ pub struct RequestBatch {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     area: Box<[u8]>,
+    // What the kernel is told about requests that it is to stamp: the same for all, and only ever read.
+    stamp: Box<[u8]>,
+    stamped: bool,
     slot: usize,
     filled: usize,
     sent: usize,
@@ -209,6 +275,8 @@ impl RequestBatch {
             headers: vec![empty; capacity].into_boxed_slice(),
             vectors: vec![nowhere; capacity].into_boxed_slice(),
             area: vec![0; capacity * longest].into_boxed_slice(),
+            stamp: send_stamp(),
+            stamped: false,
             slot: longest,
             filled: 0,
             sent: 0,
@@ -224,8 +292,24 @@ impl RequestBatch {
         self.vectors[at] = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() };
         self.headers[at].msg_hdr.msg_iov = &raw mut self.vectors[at];
         self.headers[at].msg_hdr.msg_iovlen = 1;
+        self.headers[at].msg_hdr.msg_control = ptr::null_mut();
+        self.headers[at].msg_hdr.msg_controllen = 0;
         self.filled += 1;
         true
+    }
+
+    /// Asks the kernel to stamp the request that was appended last when it leaves.
+    pub fn stamp_last(&mut self) {
+        if let Some(header) = self.headers[..self.filled].last_mut() {
+            header.msg_hdr.msg_control = self.stamp.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = self.stamp.len() as _;
+            self.stamped = true;
+        }
+    }
+
+    /// Whether a request of the batch is to be stamped.
+    pub fn is_stamped(&self) -> bool {
+        self.stamped
     }
 
     /// Requests in the batch, sent and waiting.
@@ -250,9 +334,17 @@ impl RequestBatch {
 
     /// Empties it.
     pub fn clear(&mut self) {
+        self.stamped = false;
         self.filled = 0;
         self.sent = 0;
     }
+}
+
+fn send_stamp() -> Box<[u8]> {
+    let mut control = vec![0; cmsg::SEND_STAMP_SPACE];
+    let length = cmsg::write_send_stamp(&mut control);
+    control.truncate(length);
+    control.into_boxed_slice()
 }
 
 fn open(source: IpAddr, target: SocketAddr, receive_buffer: usize) -> io::Result<Socket> {
@@ -319,7 +411,7 @@ fn drops_of(socket: &Socket) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, UdpSocket};
+    use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
     use super::*;
 
@@ -363,6 +455,55 @@ mod tests {
             let expected = [Some(b"one.".to_vec()), Some(b"two.".to_vec()), None];
             assert_eq!(seen, expected.map(|payload| (client, payload)));
         }
+    }
+
+    #[test]
+    fn marked_requests_come_back_with_the_time_they_left() {
+        for any in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let server = match UdpSocket::bind((any, 0)) {
+                Ok(server) => server,
+                Err(error) => return println!("skipped: this machine has no {any}: {error}"),
+            };
+            let mut clients = clients(&[any], server.local_addr().unwrap());
+            clients.stamp_sends().unwrap();
+            let mut batch = requests(&[*b"one.", *b"two."]);
+            batch.stamp_last();
+            assert!(batch.is_stamped());
+            let before = clock::realtime();
+            clients.send(0, &mut batch).unwrap();
+            let mut stamps = Vec::new();
+            clients.send_stamps(0, &mut |payload, stamp| stamps.push((payload.to_vec(), stamp)));
+            let [(payload, stamp)] = &stamps[..] else { panic!("{stamps:?}") };
+            assert_eq!(payload, b"two.");
+            assert!((before..=clock::realtime()).contains(stamp), "{before:?} {stamp:?}");
+            batch.clear();
+            assert!(!batch.is_stamped());
+            // What is not read at once is found by the next look for replies.
+            batch.push(b"late");
+            batch.stamp_last();
+            clients.send(0, &mut batch).unwrap();
+            assert_eq!(clients.receive(|_| panic!("no reply was sent")).unwrap(), 0);
+            let mut late = 0;
+            clients.late_send_stamps(&mut |_, _| late += 1);
+            clients.late_send_stamps(&mut |_, _| late += 1);
+            assert_eq!((late, clients.unreachable()), (1, 0));
+        }
+    }
+
+    #[test]
+    fn payloads_are_found_behind_whatever_header() {
+        let mut v4 = vec![0x45, 0, 0, 32];
+        v4.resize(28, 0);
+        v4.extend(b"v4v4");
+        let mut v6 = vec![0x60, 0, 0, 0, 0, 12];
+        v6.resize(48, 0);
+        v6.extend(b"v6v6");
+        for link in LINK_HEADERS {
+            assert_eq!(udp_payload(&[&vec![0x55; link], &v4[..]].concat()), Some(&b"v4v4"[..]));
+            assert_eq!(udp_payload(&[&vec![0x55; link], &v6[..]].concat()), Some(&b"v6v6"[..]));
+        }
+        assert_eq!(udp_payload(&v4[..31]), None);
+        assert_eq!(udp_payload(&[]), None);
     }
 
     #[test]
