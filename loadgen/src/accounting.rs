@@ -39,6 +39,8 @@ named! {
         Mac => "mac",
         /// A crypto-NAK: the server does not accept the request's code (RFC 5905 §9.2).
         CryptoNak => "crypto_nak",
+        /// From another address or port than the target's.
+        Sender => "sender",
         /// An answer to a request that no server should answer.
         Unwanted => "unwanted",
     }
@@ -222,7 +224,7 @@ mod tests {
             kod: [0, 1, 2],
             silent: 4,
             duplicate: 3,
-            invalid: [1, 2, 3, 4, 5, 6, 7, 8],
+            invalid: [1, 2, 3, 4, 5, 6, 7, 8, 9],
             unsolicited: 4,
             local_drops: 5,
             unreachable: 6,
@@ -244,7 +246,7 @@ mod tests {
             kod: [0, 2, 4],
             silent: 8,
             duplicate: 6,
-            invalid: [2, 4, 6, 8, 10, 12, 14, 16],
+            invalid: [2, 4, 6, 8, 10, 12, 14, 16, 18],
             unsolicited: 8,
             local_drops: 10,
             unreachable: 12,

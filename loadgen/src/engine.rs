@@ -20,6 +20,7 @@ use crate::population::Population;
 use crate::requests::Requests;
 use crate::schedule::Pace;
 use crate::series::Report;
+use crate::sources::Crowd;
 use crate::stamping::{Sampler, TxStamps};
 
 /// Requests per sendmmsg, and replies per recvmmsg.
@@ -47,6 +48,8 @@ pub(crate) struct Task {
     pub(crate) target: SocketAddr,
     /// The source address of each client.
     pub(crate) sources: Vec<IpAddr>,
+    /// Where each request has a source address of its own instead.
+    pub(crate) crowd: Option<Crowd>,
     pub(crate) pace: Pace,
     /// Places in the in-flight table.
     pub(crate) slots: usize,
@@ -140,7 +143,16 @@ impl<'a> Engine<'a> {
         let asks = |kind| supply.has(|other| other == kind);
         let payload = if asks(Kind::Mode6) || asks(Kind::Mode7) { CONTROL_REPLY_MAX } else { REPLY_MAX };
         let sizes = ExchangeSizes { batch: BATCH, payload, receive_buffer: RECEIVE_BUFFER };
-        let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+        let (sockets, batch) = match task.crowd {
+            None => {
+                let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+                (sockets, RequestBatch::new(BATCH, supply.longest()))
+            }
+            Some(_) => {
+                let sockets = ClientSockets::with_any_source(task.sources.len(), task.target, sizes)?;
+                (sockets, RequestBatch::with_sources(BATCH, supply.longest(), task.target))
+            }
+        };
         let sampler = Sampler::new(task.tx_stamps);
         if sampler.is_on() {
             sockets.stamp_sends().map_err(|error| (0, error))?;
@@ -150,7 +162,7 @@ impl<'a> Engine<'a> {
         let key = task.requests.key.clone();
         Ok(Self {
             pairing: Pairing::new(flight, task.timeout, key.clone(), met),
-            batch: RequestBatch::new(BATCH, supply.longest()),
+            batch,
             batched: [Batched { cookie: 0, kind: Kind::V4, intended: 0 }; BATCH],
             composer: Composer::new(supply, key, fastrand::Rng::new()),
             client: 0,
@@ -337,7 +349,10 @@ impl<'a> Engine<'a> {
                 self.pairing.forget(self.client);
             }
             self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: due };
-            self.batch.push(request);
+            match &mut self.task.crowd {
+                None => self.batch.push(request),
+                Some(crowd) => self.batch.push_from(request, crowd.choose(&mut self.random)),
+            };
             if self.sampler.choose() {
                 self.batch.stamp_last();
             }

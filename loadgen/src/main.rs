@@ -30,6 +30,7 @@ mod requests;
 mod run;
 mod schedule;
 mod series;
+mod sources;
 mod stamping;
 mod target;
 mod warnings;

@@ -126,6 +126,9 @@ impl Pairing {
     /// Which request a datagram answers, and with what.
     fn judge(&mut self, datagram: &exchange::Reply<'_>) -> Result<(usize, Slot, Reply), Invalid> {
         let client = datagram.client;
+        if !datagram.from_target {
+            return Err(Invalid::Sender);
+        }
         let claim = packet::claim(datagram.payload)?;
         let found = match claim {
             Claim::Origin(origin) => self.flight.find(origin),

@@ -1,13 +1,16 @@
 //! What a run asks, and as whom.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::compose::{Captured, Supply};
 use crate::failure::Failure;
 use crate::keys::{Key, KeyName};
 use crate::mix::{Expect, Kind, Mix};
-use crate::pcap;
+use crate::{pcap, sources};
 
 /// Options that choose the requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +28,10 @@ pub(crate) struct RequestArgs {
     /// with a new transmit timestamp
     #[arg(long, value_name = "FILE.pcap", conflicts_with = "mix")]
     replay: Option<PathBuf>,
+    /// Source addresses, one per request, all of a prefix such as 10.9.0.0/16 or fd00:9::/48, which must be
+    /// routed to this machine: that they are is found out before the load, or the commands are named
+    #[arg(long, value_name = "PREFIX")]
+    sources: Option<IpNet>,
     /// Clients ask by Zipf's law with this exponent, not in turn: 1 gives the first of 64 clients a fifth of
     /// all requests. Each generator thread draws among its own
     #[arg(long, value_name = "S", value_parser = parse_zipf)]
@@ -38,6 +45,7 @@ impl RequestArgs {
             mix: self.mix.clone(),
             key: self.key.as_ref().map(KeyName::load).transpose()?,
             replay: self.replay.as_deref().map(Replay::read).transpose()?,
+            sources: self.sources.map(|prefix| prefix.trunc()),
             zipf: self.zipf,
         })
     }
@@ -61,6 +69,8 @@ pub(crate) struct Requests {
     pub(crate) key: Option<Key>,
     /// Captured ones to send instead.
     pub(crate) replay: Option<Replay>,
+    /// Each request has a source address of its own out of these.
+    pub(crate) sources: Option<IpNet>,
     /// The exponent of Zipf's law, by which some clients ask more often than others; all alike if `None`.
     pub(crate) zipf: Option<f64>,
 }
@@ -96,7 +106,7 @@ impl Requests {
     }
 
     /// Refuses what cannot be sent; `closed` is a load that waits for answers.
-    pub(crate) fn check(&self, closed: bool) -> Result<(), Failure> {
+    pub(crate) fn check(&self, target: SocketAddr, closed: bool) -> Result<(), Failure> {
         let supply = self.supply();
         let refuse = |text: &str| Err(Failure::Usage(text.to_owned()));
         if self.replay.is_none() && supply.has(|kind| kind == Kind::Mac) && self.key.is_none() {
@@ -105,7 +115,13 @@ impl Requests {
         if closed && !supply.has(|kind| kind.expects() == Expect::Answer) {
             return refuse("--max waits for answers, and no server must answer these requests: use --rate");
         }
-        Ok(())
+        match self.sources {
+            Some(_) if supply.has(|kind| kind == Kind::Interleaved) => {
+                refuse("interleaved requests need clients that come back: not with --sources")
+            }
+            Some(prefix) => sources::probe(prefix, target),
+            None => Ok(()),
+        }
     }
 
     /// One line about them, unless they are the usual ones.
@@ -118,11 +134,16 @@ impl Requests {
                 "{} requests of {name}, again and again; {incomplete} were not captured whole",
                 requests.len()
             ),
-            None if self.mix == Mix::default() && self.zipf.is_none() => return None,
+            None if self.mix == Mix::default() && self.zipf.is_none() && self.sources.is_none() => {
+                return None;
+            }
             None => self.mix.to_string(),
         };
+        let from = self.sources.map_or_else(String::new, |prefix| {
+            format!("; from {} addresses of {prefix}, one per request", sources::members(prefix))
+        });
         let who =
             self.zipf.map_or_else(String::new, |zipf| format!("; clients by Zipf's law, exponent {zipf}"));
-        Some(format!("{what}{who}"))
+        Some(format!("{what}{from}{who}"))
     }
 }

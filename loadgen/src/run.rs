@@ -22,6 +22,7 @@ use crate::progress::Progress;
 use crate::requests::Requests;
 use crate::schedule::{Arrivals, Demand, Pace, Schedule};
 use crate::series::Series;
+use crate::sources::Crowd;
 use crate::stamping::TxStamps;
 use crate::target;
 
@@ -218,18 +219,22 @@ impl Plan {
 
     fn tasks(&self) -> Result<Vec<Task>, Failure> {
         let threads = self.cores.len();
-        self.requests.check(matches!(self.load, Load::Outstanding(_)))?;
+        self.requests.check(self.target, matches!(self.load, Load::Outstanding(_)))?;
         if self.clients < threads {
             let text = format!("{threads} threads need at least as many --clients, not {}", self.clients);
             return Err(Failure::Usage(text));
         }
         let slots = self.slots(threads)?;
         let sources = target::sources(self.target, self.clients);
+        let prefix = self.requests.sources;
+        // Either the sockets or the addresses follow Zipf's law.
+        let zipf = self.requests.zipf.filter(|_| prefix.is_none());
         let task = |thread| {
             let sources: Vec<IpAddr> = sources.iter().skip(thread).step_by(threads).copied().collect();
             Task {
                 target: self.target,
-                population: Population::new(sources.len() as u64, self.requests.zipf, 1, 0),
+                population: Population::new(sources.len() as u64, zipf, 1, 0),
+                crowd: prefix.map(|prefix| Crowd::new(prefix, self.requests.zipf, threads, thread)),
                 sources,
                 pace: self.pace(threads, thread),
                 slots,

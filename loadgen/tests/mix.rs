@@ -85,7 +85,7 @@ fn ntpload(arguments: &[&str]) -> Output {
 /// The JSON of a run with these options, and its exit code.
 fn run(target: SocketAddr, options: &[&str]) -> (Value, i32) {
     let target = target.to_string();
-    let common = ["run", &target, "--json", "-", "--duration", "1s", "--timeout", "200ms", "--allow-lag"];
+    let common = ["run", &target, "--json", "-", "--duration", "1s", "--timeout", "1s", "--allow-lag"];
     let rate = if options.contains(&"--rate") { &[][..] } else { &["--rate", "1000"] };
     let output = ntpload(&[&common, rate, options].concat());
     let json = serde_json::from_slice(&output.stdout);
