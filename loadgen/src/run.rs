@@ -322,3 +322,6 @@ impl Outcome {
         self.counts.unreachable > 0 && self.counts.answered == 0
     }
 }
+
+#[cfg(test)]
+mod tests;
