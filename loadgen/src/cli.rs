@@ -1,5 +1,6 @@
 //! Arguments in, exit codes out.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use crate::merge::MergeArgs;
 use crate::output::{Form, Sinks};
 use crate::plan::PlanArgs;
 use crate::progress::Progress;
+use crate::requests::RequestArgs;
 use crate::run::{self, Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
@@ -140,15 +142,20 @@ pub(crate) struct GeneratorArgs {
     /// Cores to pin a generator thread to each, such as 1,3
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "threads")]
     cpus: Option<Vec<usize>>,
+    #[command(flatten)]
+    requests: RequestArgs,
     /// Use the target's IPv4 address
     #[arg(short = '4', conflicts_with = "v6")]
     v4: bool,
     /// Use the target's IPv6 address
     #[arg(short = '6')]
     v6: bool,
-    /// The target is neither this machine nor a private address, but I operate it
+    /// The target is not on this machine, but I operate it
     #[arg(long)]
     yes_i_operate_this_server: bool,
+    /// Highest rate to a target that is not on this machine
+    #[arg(long, value_name = "RATE", default_value = "10k", value_parser = parse_rate)]
+    cap: u64,
 }
 
 /// Files for the result. - is the standard output, then without the text.
@@ -252,6 +259,11 @@ impl GeneratorArgs {
         };
         let address = self.target.resolve(family)?;
         target::check_manners(address, self.yes_i_operate_this_server)?;
+        let rate = match load {
+            Load::Rate(rate) => Some(rate),
+            Load::Outstanding(_) => None,
+        };
+        self.check_cap(address, rate)?;
         let allowed = allowed_cores();
         let cores = match &self.cpus {
             Some(cores) => cores.clone(),
@@ -260,10 +272,6 @@ impl GeneratorArgs {
         if let Some(core) = cores.iter().find(|core| !allowed.contains(core)) {
             return Err(Failure::Usage(format!("--cpus: this process may not run on cpu {core}")));
         }
-        let rate = match load {
-            Load::Rate(rate) => Some(rate),
-            Load::Outstanding(_) => None,
-        };
         Ok(Plan {
             target: address,
             load,
@@ -276,8 +284,32 @@ impl GeneratorArgs {
             warmup: Duration::ZERO,
             tx_stamps: self.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(rate)),
             start_at: None,
+            requests: self.requests.read()?,
             keep_seconds: false,
         })
+    }
+
+    /// The highest rate to `target`, if it is bounded.
+    pub(crate) fn cap_for(&self, target: SocketAddr) -> Option<u64> {
+        (!target::is_here(target)).then_some(self.cap)
+    }
+
+    /// Load for others stays under a bound, which is said.
+    fn check_cap(&self, target: SocketAddr, rate: Option<u64>) -> Result<(), Failure> {
+        let Some(cap) = self.cap_for(target) else { return Ok(()) };
+        let ip = target.ip();
+        match rate {
+            Some(rate) if rate <= cap => {
+                eprintln!("{ip} is not on this machine: at most {cap} requests/s (--cap)");
+                Ok(())
+            }
+            Some(rate) => Err(Failure::Usage(format!(
+                "{rate} requests/s are more than the cap of {cap} for servers that are not on this machine: raise it with --cap"
+            ))),
+            None => Err(Failure::Usage(format!(
+                "--max has no bound, and {ip} is not on this machine: use --rate, up to --cap"
+            ))),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::cli::exit_code;
 use crate::failure::Failure;
 use crate::output::{Form, Sinks};
 use crate::progress::Progress;
+use crate::requests::Requests;
 use crate::run::{self, Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
@@ -64,6 +65,7 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration, html: Option<PathBuf>) 
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::for_rate(Some(rate.unwrap_or(default_rate))),
         start_at: None,
+        requests: Requests::default(),
         keep_seconds: false,
     };
     let saturated = Plan {

@@ -6,9 +6,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::accounting::{Counts, Invalid, Kod, Unsent};
+use crate::accounting::{Counts, Invalid, KindCounts, Kod, Unsent};
 use crate::histogram::{Summary, Times};
 use crate::measures::{Measures, Second, Signed};
+use crate::mix::Kind;
+use crate::requests::Requests;
 use crate::run::{Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
@@ -81,6 +83,8 @@ pub(crate) fn counts(counts: &Counts) -> Value {
         "kod": counts.kod(),
         "kod_codes": reasons(Kod::ALL.map(Kod::name), counts.kod),
         "silent": counts.silent,
+        "interleaved": counts.interleaved,
+        "by_kind": kinds(counts),
         "duplicate": counts.duplicate,
         "invalid": counts.invalid(),
         "invalid_reasons": reasons(Invalid::ALL.map(Invalid::name), counts.invalid),
@@ -89,6 +93,22 @@ pub(crate) fn counts(counts: &Counts) -> Value {
         "unreachable": counts.unreachable,
         "unstamped": counts.unstamped,
     })
+}
+
+/// The kinds of request that were sent.
+fn kinds(counts: &Counts) -> Map<String, Value> {
+    let sent = Kind::ALL.into_iter().zip(&counts.by_kind).filter(|(_, counts)| counts.sent > 0);
+    let value = |of_kind: &KindCounts| {
+        json!({
+            "sent": of_kind.sent,
+            "answered": of_kind.answered,
+            "late": of_kind.late,
+            "lost": of_kind.lost,
+            "kod": of_kind.kod,
+            "silent": of_kind.silent,
+        })
+    };
+    sent.map(|(kind, counts)| (kind.name().to_owned(), value(counts))).collect()
 }
 
 fn reasons<const N: usize>(names: [&str; N], counts: [u64; N]) -> Map<String, Value> {
@@ -159,6 +179,7 @@ pub(crate) fn read(result: &Value) -> Result<(Outcome, Plan), String> {
         tx_stamps: TxStamps::Off,
         start_at: None,
         keep_seconds: false,
+        requests: Requests::default(),
     };
     let outcome = Outcome {
         counts: read_counts(result)?,
@@ -199,7 +220,27 @@ fn read_counts(result: &Value) -> Result<Counts, String> {
         local_drops: count("local_drops")?,
         unreachable: count("unreachable")?,
         unstamped: count("unstamped")?,
+        interleaved: count("interleaved")?,
+        by_kind: read_kinds(&result["counts"])?,
     })
+}
+
+/// Kinds that were not asked are not in the document.
+fn read_kinds(counts: &Value) -> Result<[KindCounts; Kind::ALL.len()], String> {
+    let mut kinds = [KindCounts::default(); Kind::ALL.len()];
+    for (place, kind) in kinds.iter_mut().zip(Kind::ALL) {
+        let Some(root) = counts["by_kind"].get(kind.name()) else { continue };
+        let count = |place| Reader { root, place }.integer();
+        *place = KindCounts {
+            sent: count("/sent")?,
+            answered: count("/answered")?,
+            late: count("/late")?,
+            lost: count("/lost")?,
+            kod: count("/kod")?,
+            silent: count("/silent")?,
+        };
+    }
+    Ok(kinds)
 }
 
 fn each<const N: usize>(

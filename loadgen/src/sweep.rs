@@ -86,8 +86,11 @@ pub(crate) struct Sweep {
 
 /// Runs the sweep that the command line asks for.
 pub(crate) fn run(args: &SweepArgs) -> Result<ExitCode, Failure> {
-    let bounds = args.bounds()?;
+    let mut bounds = args.bounds()?;
     let plan = args.generator.plan(Load::Rate(bounds.from), args.duration)?;
+    if let Some(cap) = args.generator.cap_for(plan.target) {
+        bounds.to = bounds.to.min(cap);
+    }
     let sinks = args.files.open(None)?;
     let stop =
         interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;

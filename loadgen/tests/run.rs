@@ -298,6 +298,8 @@ fn command_lines_that_cannot_be_are_refused() {
         &["run", "127.0.0.1", "--rate", "1", "--cpus", "100000"],
         &["run", "127.0.0.1", "--rate", "1", "--clients", "0"],
         &["run", "8.8.8.8", "--rate", "1"],
+        &["run", "192.0.2.1", "--rate", "10001", "--yes-i-operate-this-server"],
+        &["run", "192.0.2.1", "--max", "--yes-i-operate-this-server"],
         &["run", "0.0.0.0", "--rate", "1"],
     ] {
         let output = ntpload(arguments);
