@@ -1,10 +1,11 @@
 //! A prefix full of source addresses, and whether they are routed.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
+use std::{fs, io};
 
 use ipnet::IpNet;
+use socket2::{Domain, Socket, Type};
 
 use crate::compose::{Composer, Supply, Ticket};
 use crate::failure::Failure;
@@ -102,7 +103,7 @@ pub(crate) fn probe(prefix: IpNet, target: SocketAddr) -> Result<(), Failure> {
 
 /// Whether the target answers this address.
 fn ask(source: IpAddr, target: SocketAddr) -> io::Result<bool> {
-    let socket = UdpSocket::bind((source, 0))?;
+    let socket = bind(source)?;
     socket.connect(target)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut random = fastrand::Rng::new();
@@ -118,6 +119,35 @@ fn ask(source: IpAddr, target: SocketAddr) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// A socket with this source address, which is routed to this machine, or `AddrNotAvailable`.
+fn bind(source: IpAddr) -> io::Result<UdpSocket> {
+    let IpAddr::V6(v6) = source else { return UdpSocket::bind((source, 0)) };
+    // IPv4 finds out itself. IPv6 knows the addresses of its interfaces only, unless it is told not to look.
+    let routes = fs::read_to_string(IPV6_ROUTES)?;
+    if !routes.lines().any(|line| is_local_route_to(line, v6)) {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+    socket.set_freebind_v6(true)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    Ok(socket.into())
+}
+
+/// One route per line: destination, its length, source, its length, next hop, metric, two counters, flags,
+/// interface; all numbers are hexadecimal.
+const IPV6_ROUTES: &str = "/proc/net/ipv6_route";
+/// RTF_LOCAL of linux/ipv6_route.h.
+const LOCAL: u32 = 0x8000_0000;
+
+fn is_local_route_to(line: &str, address: Ipv6Addr) -> bool {
+    let mut fields = line.split_ascii_whitespace();
+    let destination = fields.next().and_then(|text| u128::from_str_radix(text, 16).ok());
+    let length = fields.next().and_then(|text| u32::from_str_radix(text, 16).ok());
+    let flags = fields.nth(6).and_then(|text| u32::from_str_radix(text, 16).ok());
+    let (Some(destination), Some(length), Some(flags)) = (destination, length, flags) else { return false };
+    flags & LOCAL != 0 && (destination ^ address.to_bits()).leading_zeros() >= length
 }
 
 #[cfg(test)]
@@ -146,6 +176,20 @@ mod tests {
             .collect();
         assert!(networks.len() > 900, "{}", networks.len());
         assert_eq!(members("0.0.0.0/0".parse().unwrap()), 1 << 32);
+    }
+
+    #[test]
+    fn local_routes_of_ipv6_are_read_as_the_kernel_prints_them() {
+        let line = |destination: &str, flags: &str| {
+            let zeros = "0".repeat(32);
+            format!("{destination} {zeros} 00 {zeros} 00000400 00000001 00000000 {flags}       lo")
+        };
+        let local = line("fd090000000000000000000000000000 30", "80200001");
+        let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        assert!(is_local_route_to(&local, address("fd09::7")));
+        assert!(!is_local_route_to(&local, address("fd09:0:1::7")));
+        let other = line("fd090000000000000000000000000000 30", "00000001");
+        assert!(!is_local_route_to(&other, address("fd09::7")) && !is_local_route_to("", address("::")));
     }
 
     #[test]
