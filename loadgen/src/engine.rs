@@ -8,22 +8,27 @@ use std::{io, mem};
 use crossbeam::channel::{Receiver, Sender};
 use crossbeam::utils::CachePadded;
 use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch, is_unreachable};
-use ntpring::wire::HEADER_LEN;
 
 use crate::accounting::{Counts, Unsent};
 use crate::clock;
+use crate::compose::{Composer, Ticket};
 use crate::flight::Flight;
 use crate::measures::{Measures, Second};
-use crate::packet;
+use crate::mix::{Expect, Kind};
 use crate::pairing::Pairing;
+use crate::population::Population;
+use crate::requests::Requests;
 use crate::schedule::Pace;
 use crate::series::Report;
+use crate::sources::Crowd;
 use crate::stamping::{Sampler, TxStamps};
 
 /// Requests per sendmmsg, and replies per recvmmsg.
 const BATCH: usize = 32;
-/// Replies longer than this are cut off, which is enough to know that they are too long.
+/// Replies longer than this are cut off, which is enough to know that they are too long; where control
+/// queries are answered, the header suffices too.
 const REPLY_MAX: usize = 128;
+const CONTROL_REPLY_MAX: usize = 1472;
 /// Receive buffer asked for, per socket.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// A sleeping thread wakes this much early and spins for the rest: timers of the kernel are late by 50 µs and
@@ -43,11 +48,17 @@ pub(crate) struct Task {
     pub(crate) target: SocketAddr,
     /// The source address of each client.
     pub(crate) sources: Vec<IpAddr>,
+    /// Where each request has a source address of its own instead.
+    pub(crate) crowd: Option<Crowd>,
     pub(crate) pace: Pace,
     /// Places in the in-flight table.
     pub(crate) slots: usize,
     /// How long a request waits for its reply, in nanoseconds.
     pub(crate) timeout: u64,
+    /// What is asked.
+    pub(crate) requests: Requests,
+    /// Which of the clients asks next.
+    pub(crate) population: Population,
     /// The load runs so long before anything counts, in nanoseconds.
     pub(crate) warmup: u64,
     /// Which requests the kernel stamps when they leave.
@@ -84,9 +95,9 @@ pub(crate) struct Engine<'a> {
     task: Task,
     sockets: ClientSockets,
     pairing: Pairing,
+    composer: Composer,
     batch: RequestBatch,
-    /// Cookie and intended time of each request in the batch.
-    batched: [(u64, u64); BATCH],
+    batched: [Batched; BATCH],
     /// Who sends the batch.
     client: usize,
     random: fastrand::Rng,
@@ -109,6 +120,14 @@ pub(crate) struct Engine<'a> {
     stop: &'a AtomicBool,
 }
 
+/// A request in the batch.
+#[derive(Clone, Copy)]
+struct Batched {
+    cookie: u64,
+    kind: Kind,
+    intended: u64,
+}
+
 impl<'a> Engine<'a> {
     /// Opens the sockets and allocates all memory.
     ///
@@ -120,17 +139,32 @@ impl<'a> Engine<'a> {
         live: &'a Live,
         stop: &'a AtomicBool,
     ) -> Result<Self, (usize, io::Error)> {
-        let sizes = ExchangeSizes { batch: BATCH, payload: REPLY_MAX, receive_buffer: RECEIVE_BUFFER };
-        let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+        let supply = task.requests.supply();
+        let asks = |kind| supply.has(|other| other == kind);
+        let payload = if asks(Kind::Mode6) || asks(Kind::Mode7) { CONTROL_REPLY_MAX } else { REPLY_MAX };
+        let sizes = ExchangeSizes { batch: BATCH, payload, receive_buffer: RECEIVE_BUFFER };
+        let (sockets, batch) = match task.crowd {
+            None => {
+                let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+                (sockets, RequestBatch::new(BATCH, supply.longest()))
+            }
+            Some(_) => {
+                let sockets = ClientSockets::with_any_source(task.sources.len(), task.target, sizes)?;
+                (sockets, RequestBatch::with_sources(BATCH, supply.longest(), task.target))
+            }
+        };
         let sampler = Sampler::new(task.tx_stamps);
         if sampler.is_on() {
             sockets.stamp_sends().map_err(|error| (0, error))?;
         }
         let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
+        let met = if asks(Kind::Interleaved) { sockets.clients() } else { 0 };
+        let key = task.requests.key.clone();
         Ok(Self {
-            pairing: Pairing::new(flight, task.timeout),
-            batch: RequestBatch::new(BATCH, HEADER_LEN),
-            batched: [(0, 0); BATCH],
+            pairing: Pairing::new(flight, task.timeout, key.clone(), met),
+            batch,
+            batched: [Batched { cookie: 0, kind: Kind::V4, intended: 0 }; BATCH],
+            composer: Composer::new(supply, key, fastrand::Rng::new()),
             client: 0,
             random: fastrand::Rng::new(),
             sampler,
@@ -259,13 +293,13 @@ impl<'a> Engine<'a> {
             let sent_at = clock::now();
             match self.sockets.send(self.client, &mut self.batch) {
                 Ok(sent) => {
-                    for &(cookie, intended) in &self.batched[done..done + sent] {
-                        self.pairing.sent(cookie, self.client, intended, sent_at);
+                    for &Batched { cookie, kind, intended } in &self.batched[done..done + sent] {
+                        self.pairing.sent(cookie, kind, self.client, intended, sent_at);
                     }
                     self.last_request = sent_at;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let (cookie, intended) = self.batched[done];
+                    let Batched { cookie, intended, .. } = self.batched[done];
                     if sent_at.saturating_sub(intended) <= self.task.timeout {
                         break;
                     }
@@ -278,7 +312,7 @@ impl<'a> Engine<'a> {
                     retried = true;
                 }
                 Err(_) => {
-                    let (cookie, intended) = self.batched[done];
+                    let Batched { cookie, intended, .. } = self.batched[done];
                     self.pairing.given_up(cookie, intended, Unsent::Refused);
                     self.batch.skip();
                     retried = false;
@@ -291,24 +325,38 @@ impl<'a> Engine<'a> {
         self.batch.clear();
         let Some(elapsed) = now.checked_sub(self.start) else { return };
         let room = self.pairing.flight.room().min(BATCH);
+        let mut owed = self.pairing.flight.owed();
         while self.batch.len() < room {
             let at = self.batch.len();
-            let in_flight = self.pairing.flight.waiting() + at;
-            let Some(intended) = self.task.pace.take(elapsed, in_flight) else { break };
+            let Some(intended) = self.task.pace.take(elapsed, owed) else { break };
             let due = self.start + intended;
             self.pairing.scheduled(due);
             if elapsed - intended > self.task.timeout {
                 self.pairing.unsent(due, Unsent::Behind);
                 continue;
             }
-            let cookie = self.pairing.flight.cookie(at, self.random.u64(..));
-            self.batched[at] = (cookie, due);
-            self.batch.push(&packet::request(cookie));
+            if at == 0 {
+                self.client = self.task.population.choose(&mut self.random) as usize;
+            }
+            let ticket = Ticket {
+                cookie: self.pairing.flight.cookie(at, self.random.u64(..)),
+                sequence: self.pairing.flight.sequence(at),
+                met: self.pairing.met(self.client),
+            };
+            let (kind, request) = self.composer.compose(ticket);
+            owed += usize::from(kind.expects() == Expect::Answer);
+            if kind == Kind::Interleaved {
+                self.pairing.forget(self.client);
+            }
+            self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: due };
+            match &mut self.task.crowd {
+                None => self.batch.push(request),
+                Some(crowd) => self.batch.push_from(request, crowd.choose(&mut self.random)),
+            };
             if self.sampler.choose() {
                 self.batch.stamp_last();
             }
         }
-        self.client = (self.client + 1) % self.sockets.clients();
     }
 
     fn show(&self) {

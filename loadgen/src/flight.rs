@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::mix::{Expect, Kind};
+
 /// A ring of the latest requests, oldest first. It remembers a request beyond its timeout until the place is
 /// needed again, so that late and second replies are known for what they are.
 #[derive(Debug)]
@@ -15,13 +17,25 @@ pub(crate) struct Flight {
     /// Requests that were meant to leave earlier than this do not count.
     counts_from: u64,
     waiting: usize,
-    waiting_by_client: Box<[u32]>,
+    /// Those of them that a server must answer.
+    owed: usize,
+    clients: Box<[Client]>,
+}
+
+/// What one socket waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    waiting: u32,
+    /// Those of them whose answer would not tell which request it is for.
+    anonymous: u32,
+    /// How many of those have been answered, although they should not.
+    blamed: u32,
 }
 
 /// One request. Times are nanoseconds of CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    cookie: u64,
+    pub(crate) cookie: u64,
     /// When it was meant to leave.
     pub(crate) intended: u64,
     /// When it was handed to the kernel.
@@ -30,6 +44,7 @@ pub(crate) struct Slot {
     /// known.
     pub(crate) stamped: u64,
     client: u32,
+    pub(crate) kind: Kind,
     state: State,
 }
 
@@ -38,8 +53,12 @@ pub(crate) struct Slot {
 pub(crate) enum State {
     /// Its reply may come in time.
     Waiting,
+    /// The same, and something has come that was no reply to it: it will not count as silent.
+    Spoiled,
     /// Its reply did not come in time.
     Lost,
+    /// No reply came in time, which is right for its kind.
+    Silent,
     /// Its reply came, or it was never sent.
     Settled,
 }
@@ -64,8 +83,15 @@ impl Flight {
     pub(crate) fn new(slots: usize, clients: usize, timeout: u64) -> Self {
         // Not all zero bits, so that the memory is really written, and the loop never meets a page for the
         // first time.
-        let empty =
-            Slot { cookie: 0, intended: 0, sent: 0, stamped: 0, client: NOBODY, state: State::Settled };
+        let empty = Slot {
+            cookie: 0,
+            intended: 0,
+            sent: 0,
+            stamped: 0,
+            client: NOBODY,
+            kind: Kind::Other,
+            state: State::Settled,
+        };
         Self {
             slots: vec![empty; slots.next_power_of_two()].into_boxed_slice(),
             oldest: 0,
@@ -73,7 +99,8 @@ impl Flight {
             timeout,
             counts_from: 0,
             waiting: 0,
-            waiting_by_client: vec![0; clients].into_boxed_slice(),
+            owed: 0,
+            clients: vec![Client::default(); clients].into_boxed_slice(),
         }
     }
 
@@ -87,9 +114,19 @@ impl Flight {
         self.waiting
     }
 
+    /// Those of them that a server must answer.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed
+    }
+
     /// Whether a request of this socket waits for its reply.
     pub(crate) fn is_waiting(&self, client: usize) -> bool {
-        self.waiting_by_client.get(client).is_some_and(|&waiting| waiting > 0)
+        self.clients.get(client).is_some_and(|client| client.waiting > 0)
+    }
+
+    /// The sequence number of the request that follows after `ahead` others: its place, as far as 16 bits go.
+    pub(crate) fn sequence(&self, ahead: usize) -> u16 {
+        self.place(self.next + ahead as u64) as u16
     }
 
     /// The cookie of the request that follows after `ahead` others: `random`, in which the request's place
@@ -120,47 +157,98 @@ impl Flight {
     }
 
     /// Enters the next request as sent.
-    pub(crate) fn launch(&mut self, cookie: u64, client: usize, intended: u64, sent: u64) {
+    pub(crate) fn launch(&mut self, cookie: u64, kind: Kind, client: usize, intended: u64, sent: u64) {
         self.waiting += 1;
-        self.waiting_by_client[client] += 1;
-        self.enter(Slot { cookie, intended, sent, stamped: 0, client: client as u32, state: State::Waiting });
+        self.owed += usize::from(kind.expects() == Expect::Answer);
+        self.clients[client].waiting += 1;
+        self.clients[client].anonymous += u32::from(kind.is_anonymous());
+        let (client, state) = (client as u32, State::Waiting);
+        self.enter(Slot { cookie, intended, sent, stamped: 0, client, kind, state });
     }
 
     /// Enters the next request as one that will not be sent.
     pub(crate) fn scrub(&mut self, cookie: u64) {
-        self.enter(Slot { cookie, intended: 0, sent: 0, stamped: 0, client: 0, state: State::Settled });
+        let (kind, state) = (Kind::Other, State::Settled);
+        self.enter(Slot { cookie, intended: 0, sent: 0, stamped: 0, client: 0, kind, state });
     }
 
-    /// Gives up the requests whose timeout is over at `now`; returns how many of them count.
-    pub(crate) fn expire(&mut self, now: u64) -> u64 {
-        let mut lost = 0;
+    /// Gives up the requests whose timeout is over at `now`, and tells of each that counts its kind, and
+    /// whether it is [`State::Lost`] or [`State::Silent`].
+    pub(crate) fn expire(&mut self, now: u64, mut tell: impl FnMut(Kind, State)) {
         while self.oldest < self.next {
             let place = self.place(self.oldest);
             let slot = self.slots[place];
-            if slot.state == State::Waiting {
+            if slot.is_waiting() {
                 if now.saturating_sub(slot.sent) <= self.timeout {
                     break;
                 }
-                self.leave(place, State::Lost);
-                lost += u64::from(self.counts(slot.intended));
+                let state = self.state_at_expiry(&slot);
+                self.leave(place, state);
+                if self.counts(slot.intended) {
+                    tell(slot.kind, state);
+                }
             }
             self.oldest += 1;
         }
-        lost
     }
 
-    /// The request with this cookie and the state it was in. It is settled now.
-    pub(crate) fn settle(&mut self, cookie: u64) -> Option<(Slot, State)> {
+    fn state_at_expiry(&mut self, slot: &Slot) -> State {
+        let client = &mut self.clients[slot.client as usize];
+        if slot.kind.expects() == Expect::Answer || slot.state == State::Spoiled {
+            return State::Lost;
+        }
+        if slot.kind.is_anonymous() && client.blamed > 0 {
+            client.blamed -= 1;
+            return State::Lost;
+        }
+        State::Silent
+    }
+
+    /// The place of the request with this cookie, and the request. An interleaved one is known by the
+    /// complement of its cookie too, which leads to the same place.
+    pub(crate) fn find(&self, cookie: u64) -> Option<(usize, Slot)> {
         let place = self.place_of(cookie);
         let slot = self.slots[place];
-        if slot.cookie != cookie || slot.client == NOBODY {
-            return None;
+        let interleaved = slot.kind == Kind::Interleaved && slot.cookie == !cookie;
+        let known = slot.client != NOBODY && (slot.cookie == cookie || interleaved);
+        known.then_some((place, slot))
+    }
+
+    /// The control query of this socket that has this sequence number: one that waits, if there are several.
+    pub(crate) fn find_control(&self, sequence: u16, client: usize) -> Option<(usize, Slot)> {
+        let candidates = (usize::from(sequence)..self.slots.len()).step_by(1 << 16);
+        candidates
+            .map(|place| (place, self.slots[place]))
+            .filter(|(_, slot)| slot.kind == Kind::Mode6 && slot.client as usize == client)
+            .max_by_key(|(_, slot)| (slot.is_waiting(), slot.sent))
+    }
+
+    /// Something came for the request at `place` that was no reply to it.
+    pub(crate) fn spoil(&mut self, place: usize) {
+        let slot = &mut self.slots[place];
+        if slot.is_waiting() {
+            slot.state = State::Spoiled;
         }
-        match slot.state {
-            State::Waiting => self.leave(place, State::Settled),
-            State::Lost | State::Settled => self.slots[place].state = State::Settled,
+    }
+
+    /// Something came that can only be the answer to one of this socket's requests that have no name: false
+    /// if it waits for no more of them.
+    pub(crate) fn blame(&mut self, client: usize) -> bool {
+        let Some(client) = self.clients.get_mut(client) else { return false };
+        let guilty = client.blamed < client.anonymous;
+        client.blamed += u32::from(guilty);
+        guilty
+    }
+
+    /// The request at `place` has its reply; returns the state it was in.
+    pub(crate) fn settle(&mut self, place: usize) -> State {
+        let before = self.slots[place].state;
+        if self.slots[place].is_waiting() {
+            self.leave(place, State::Settled);
+        } else {
+            self.slots[place].state = State::Settled;
         }
-        Some((slot, slot.state))
+        before
     }
 
     fn enter(&mut self, slot: Slot) {
@@ -174,7 +262,11 @@ impl Flight {
         let slot = &mut self.slots[place];
         slot.state = state;
         self.waiting -= 1;
-        self.waiting_by_client[slot.client as usize] -= 1;
+        self.owed -= usize::from(slot.kind.expects() == Expect::Answer);
+        let client = &mut self.clients[slot.client as usize];
+        client.waiting -= 1;
+        client.anonymous -= u32::from(slot.kind.is_anonymous());
+        client.blamed = client.blamed.min(client.anonymous);
     }
 
     fn place_of(&self, cookie: u64) -> usize {
@@ -190,6 +282,12 @@ impl Flight {
     }
 }
 
+impl Slot {
+    fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Spoiled)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,8 +296,21 @@ mod tests {
 
     fn launch(flight: &mut Flight, sent: u64) -> u64 {
         let cookie = flight.cookie(0, fastrand::u64(..));
-        flight.launch(cookie, 0, sent, sent);
+        flight.launch(cookie, Kind::V4, 0, sent, sent);
         cookie
+    }
+
+    fn settle(flight: &mut Flight, cookie: u64) -> Option<(Slot, State)> {
+        let (place, slot) = flight.find(cookie)?;
+        Some((slot, flight.settle(place)))
+    }
+
+    /// How many were lost and how many silent.
+    fn expire(flight: &mut Flight, now: u64) -> (usize, usize) {
+        let mut told = Vec::new();
+        flight.expire(now, |_, state| told.push(state));
+        let count = |state| told.iter().filter(|&&told| told == state).count();
+        (count(State::Lost), count(State::Silent))
     }
 
     #[test]
@@ -208,29 +319,29 @@ mod tests {
         let cookies: Vec<u64> = (0..1024).map(|sent| launch(&mut flight, sent)).collect();
         assert_eq!((flight.room(), flight.waiting()), (0, 1024));
         for (sent, &cookie) in cookies.iter().enumerate() {
-            let (slot, state) = flight.settle(cookie).unwrap();
+            let (slot, state) = settle(&mut flight, cookie).unwrap();
             assert_eq!((slot.sent, state), (sent as u64, State::Waiting));
-            assert_eq!(flight.settle(cookie).unwrap().1, State::Settled);
-            assert!(flight.settle(cookie ^ 1 << 63).is_none());
+            assert_eq!(settle(&mut flight, cookie).unwrap().1, State::Settled);
+            assert!(settle(&mut flight, cookie ^ 1 << 63).is_none());
         }
         assert!(!flight.is_waiting(0));
     }
 
     #[test]
     fn an_empty_place_is_no_request_with_cookie_zero() {
-        assert!(Flight::new(1024, 1, TIMEOUT).settle(0).is_none());
+        assert!(Flight::new(1024, 1, TIMEOUT).find(0).is_none());
     }
 
     #[test]
     fn cookies_of_a_batch_belong_to_the_requests_in_their_order() {
         let mut flight = Flight::new(1024, 1, TIMEOUT);
         let cookies = [flight.cookie(0, 1 << 40), flight.cookie(1, 2 << 40), flight.cookie(2, 3 << 40)];
-        flight.launch(cookies[0], 0, 0, 0);
+        flight.launch(cookies[0], Kind::V4, 0, 0, 0);
         flight.scrub(cookies[1]);
-        flight.launch(cookies[2], 0, 2, 2);
+        flight.launch(cookies[2], Kind::V4, 0, 2, 2);
         assert_eq!(flight.waiting(), 2);
         assert_eq!(
-            cookies.map(|c| flight.settle(c).unwrap().1),
+            cookies.map(|c| settle(&mut flight, c).unwrap().1),
             [State::Waiting, State::Settled, State::Waiting]
         );
     }
@@ -239,16 +350,16 @@ mod tests {
     fn a_lost_request_is_remembered_until_its_place_is_needed() {
         let mut flight = Flight::new(1024, 1, TIMEOUT);
         let (first, second) = (launch(&mut flight, 0), launch(&mut flight, 1));
-        assert_eq!(flight.expire(TIMEOUT), 0);
-        assert_eq!(flight.expire(TIMEOUT + 1), 1);
+        assert_eq!(expire(&mut flight, TIMEOUT), (0, 0));
+        assert_eq!(expire(&mut flight, TIMEOUT + 1), (1, 0));
         assert_eq!((flight.room(), flight.waiting()), (1023, 1));
-        assert_eq!(flight.settle(first).unwrap().1, State::Lost);
-        assert_eq!(flight.settle(first).unwrap().1, State::Settled);
+        assert_eq!(settle(&mut flight, first).unwrap().1, State::Lost);
+        assert_eq!(settle(&mut flight, first).unwrap().1, State::Settled);
         for _ in 0..1023 {
             launch(&mut flight, 50);
         }
-        assert!(flight.settle(first).is_none());
-        assert_eq!(flight.settle(second).unwrap().1, State::Waiting);
+        assert!(settle(&mut flight, first).is_none());
+        assert_eq!(settle(&mut flight, second).unwrap().1, State::Waiting);
     }
 
     #[test]
@@ -257,9 +368,9 @@ mod tests {
         let warm = launch(&mut flight, 5);
         flight.count_from(10);
         let counted = launch(&mut flight, 10);
-        assert_eq!(flight.expire(1_000), 1);
+        assert_eq!(expire(&mut flight, 1_000), (1, 0));
         let mut counts = |cookie| {
-            let (slot, _) = flight.settle(cookie).unwrap();
+            let (slot, _) = settle(&mut flight, cookie).unwrap();
             flight.counts(slot.intended)
         };
         assert_eq!((counts(warm), counts(counted)), (false, true));
@@ -271,8 +382,8 @@ mod tests {
         let (first, second) = (launch(&mut flight, 0), launch(&mut flight, 1));
         flight.stamp(first, 77);
         flight.stamp(second ^ 1 << 63, 99);
-        assert_eq!(flight.settle(first).unwrap().0.stamped, 77);
-        assert_eq!(flight.settle(second).unwrap().0.stamped, 0);
+        assert_eq!(settle(&mut flight, first).unwrap().0.stamped, 77);
+        assert_eq!(settle(&mut flight, second).unwrap().0.stamped, 0);
     }
 
     #[test]
@@ -281,5 +392,67 @@ mod tests {
         assert_eq!(Flight::slots_for(10, Duration::from_secs(1)), Some(1 << 10));
         assert_eq!(Flight::slots_for(1_000_000, Duration::from_secs(10)), None);
         assert_eq!(Flight::slots_for(u64::MAX, Duration::MAX), None);
+    }
+
+    #[test]
+    fn silence_is_right_for_some_kinds_unless_something_came() {
+        let mut flight = Flight::new(1024, 2, TIMEOUT);
+        let mut launch = |kind, client| {
+            let cookie = flight.cookie(0, fastrand::u64(..));
+            flight.launch(cookie, kind, client, 0, 0);
+            cookie
+        };
+        launch(Kind::Mode7, 0);
+        launch(Kind::Truncated, 0);
+        launch(Kind::Mode1, 0);
+        let echoed = launch(Kind::Garbage, 1);
+        let oversized = launch(Kind::Oversized, 1);
+        launch(Kind::V4, 1);
+        assert_eq!((flight.waiting(), flight.owed()), (6, 1));
+        // One of the two nameless requests of client 0 was answered, twice; one of client 1 by its name.
+        assert!(flight.blame(0) && flight.blame(0) && !flight.blame(0) && !flight.blame(2));
+        for cookie in [echoed, oversized] {
+            let (place, _) = flight.find(cookie).unwrap();
+            flight.spoil(place);
+        }
+        // Lost: both nameless ones of client 0, garbage and oversized, and the one without an answer.
+        assert_eq!(expire(&mut flight, TIMEOUT + 1), (5, 1));
+        assert_eq!((flight.waiting(), flight.owed()), (0, 0));
+        assert!(!flight.blame(0) && !flight.blame(1));
+    }
+
+    #[test]
+    fn control_queries_are_found_by_number_and_socket() {
+        const AGAIN: u64 = 1 << 16;
+        let mut flight = Flight::new(1 << 17, 2, TIMEOUT);
+        let mut sequences = Vec::new();
+        for number in 0..=AGAIN {
+            let (cookie, sequence) = (flight.cookie(0, fastrand::u64(..)), flight.sequence(0));
+            let kind = if number % AGAIN == 0 || number == 7 { Kind::Mode6 } else { Kind::V4 };
+            flight.launch(cookie, kind, 1, number, number);
+            sequences.push((sequence, cookie));
+        }
+        let found = |flight: &Flight, number: usize, client| {
+            flight.find_control(sequences[number].0, client).map(|(place, slot)| (place, slot.cookie))
+        };
+        assert_eq!(found(&flight, 7, 1), Some((7, sequences[7].1)));
+        assert_eq!((found(&flight, 7, 0), found(&flight, 8, 1)), (None, None));
+        // Two have the same number: the newer one, then the one that still waits.
+        let newest = sequences[AGAIN as usize];
+        assert_eq!((newest.0, sequences[0].0), (0, 0));
+        assert_eq!(found(&flight, 0, 1), Some((AGAIN as usize, newest.1)));
+        flight.settle(AGAIN as usize);
+        assert_eq!(found(&flight, 0, 1), Some((0, sequences[0].1)));
+    }
+
+    #[test]
+    fn an_interleaved_request_is_known_by_its_complement_too() {
+        let mut flight = Flight::new(1024, 1, TIMEOUT);
+        for (kind, known) in [(Kind::Interleaved, true), (Kind::V4, false)] {
+            let cookie = flight.cookie(0, fastrand::u64(..));
+            flight.launch(cookie, kind, 0, 0, 0);
+            assert!(flight.find(cookie).is_some());
+            assert_eq!(flight.find(!cookie).is_some(), known);
+        }
     }
 }

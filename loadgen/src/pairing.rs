@@ -4,11 +4,13 @@ use ntpring::sys::clock::Timespec;
 use ntpring::sys::exchange;
 use ntpring::wire::{NtpTimestamp, Packet};
 
-use crate::accounting::{Counts, Invalid, Unsent};
+use crate::accounting::{Counts, Invalid, KindCounts, Unsent};
 use crate::clock::{self, Arrival, StampClock};
 use crate::flight::{Flight, Slot, State};
+use crate::keys::Key;
 use crate::measures::Measures;
-use crate::packet::{self, Says};
+use crate::mix::{Expect, Kind};
+use crate::packet::{self, Claim, Reply, Says};
 
 /// What one thread knows about its requests.
 #[derive(Debug)]
@@ -21,11 +23,15 @@ pub(crate) struct Pairing {
     pub(crate) heard: bool,
     stamps: StampClock,
     timeout: u64,
+    /// What replies to signed requests must be signed with.
+    key: Option<Key>,
+    /// The receive timestamp of each client's last reply, if interleaved requests are sent.
+    met: Box<[u64]>,
 }
 
 impl Pairing {
-    /// For requests that wait `timeout` nanoseconds in `flight`.
-    pub(crate) fn new(flight: Flight, timeout: u64) -> Self {
+    /// For requests that wait `timeout` nanoseconds in `flight`; `met` clients may ask in interleaved mode.
+    pub(crate) fn new(flight: Flight, timeout: u64, key: Option<Key>, met: usize) -> Self {
         Self {
             flight,
             counts: Counts::default(),
@@ -33,6 +39,20 @@ impl Pairing {
             heard: false,
             stamps: StampClock::default(),
             timeout,
+            key,
+            met: vec![0; met].into_boxed_slice(),
+        }
+    }
+
+    /// The receive timestamp of the client's last reply, 0 if there is none.
+    pub(crate) fn met(&self, client: usize) -> u64 {
+        self.met.get(client).copied().unwrap_or(0)
+    }
+
+    /// RFC 9769 §2: a server keeps each transmit timestamp for one request only.
+    pub(crate) fn forget(&mut self, client: usize) {
+        if let Some(met) = self.met.get_mut(client) {
+            *met = 0;
         }
     }
 
@@ -48,10 +68,11 @@ impl Pairing {
     }
 
     /// The next request has left.
-    pub(crate) fn sent(&mut self, cookie: u64, client: usize, intended: u64, sent: u64) {
-        self.flight.launch(cookie, client, intended, sent);
+    pub(crate) fn sent(&mut self, cookie: u64, kind: Kind, client: usize, intended: u64, sent: u64) {
+        self.flight.launch(cookie, kind, client, intended, sent);
         if self.flight.counts(intended) {
             self.counts.sent += 1;
+            self.of(kind).sent += 1;
             self.measures.lag.record(sent.saturating_sub(intended));
         }
     }
@@ -77,21 +98,59 @@ impl Pairing {
 
     /// Gives up requests whose timeout is over.
     pub(crate) fn expire(&mut self, now: u64) {
-        self.counts.lost += self.flight.expire(now);
+        let Self { flight, counts, .. } = self;
+        flight.expire(now, |kind, state| {
+            let of_kind = &mut counts.by_kind[kind as usize];
+            if state == State::Silent {
+                counts.silent += 1;
+                of_kind.silent += 1;
+            } else {
+                counts.lost += 1;
+                of_kind.lost += 1;
+            }
+        });
     }
 
     /// A datagram has come.
     pub(crate) fn received(&mut self, datagram: &exchange::Reply<'_>) {
-        let reply = match packet::read(datagram.payload) {
-            Ok(reply) => reply,
-            Err(invalid) => return self.strange(invalid, datagram.client),
-        };
-        match self.flight.settle(reply.cookie) {
-            None => self.strange(Invalid::Origin, datagram.client),
-            Some((slot, _)) if !self.flight.counts(slot.intended) => self.heard = true,
-            Some((_, State::Settled)) => self.counts.duplicate += 1,
-            Some((slot, state)) => self.answered(datagram, &slot, state, &reply),
+        match self.judge(datagram) {
+            Err(invalid) => self.strange(invalid, datagram.client),
+            Ok((place, slot, reply)) => match self.flight.settle(place) {
+                _ if !self.flight.counts(slot.intended) => self.heard = true,
+                State::Settled => self.counts.duplicate += 1,
+                state => self.answered(datagram, &slot, state, &reply),
+            },
         }
+    }
+
+    /// Which request a datagram answers, and with what.
+    fn judge(&mut self, datagram: &exchange::Reply<'_>) -> Result<(usize, Slot, Reply), Invalid> {
+        let client = datagram.client;
+        if !datagram.from_target {
+            return Err(Invalid::Sender);
+        }
+        let claim = packet::claim(datagram.payload)?;
+        let found = match claim {
+            Claim::Origin(origin) => self.flight.find(origin),
+            Claim::Sequence(sequence) => self.flight.find_control(sequence, client),
+            Claim::Private { .. } => None,
+        };
+        let Some((place, slot)) = found else {
+            // Only the first of several datagrams accuses a request.
+            let first = !matches!(claim, Claim::Private { first: false });
+            return Err(match claim {
+                _ if first && self.flight.blame(client) => Invalid::Unwanted,
+                Claim::Origin(_) => Invalid::Origin,
+                Claim::Sequence(_) => Invalid::Mode,
+                Claim::Private { .. } => Invalid::Unwanted,
+            });
+        };
+        let (payload, cookie) = (datagram.payload.unwrap_or_default(), slot.cookie);
+        let reply = match slot.kind.expects() {
+            Expect::Silence => Err(Invalid::Unwanted),
+            _ => packet::check(payload, slot.kind, cookie, self.key.as_ref()),
+        };
+        reply.map(|reply| (place, slot, reply)).inspect_err(|_| self.flight.spoil(place))
     }
 
     /// What comes to a socket that waits for nothing cannot be meant as a reply.
@@ -103,13 +162,12 @@ impl Pairing {
         }
     }
 
-    fn answered(&mut self, datagram: &exchange::Reply<'_>, slot: &Slot, state: State, reply: &packet::Reply) {
+    fn answered(&mut self, datagram: &exchange::Reply<'_>, slot: &Slot, state: State, reply: &Reply) {
         self.heard = true;
-        if state == State::Lost {
-            self.counts.lost -= 1;
-        }
+        self.take_back(slot.kind, state);
         if let Says::Kod(kod) = reply.says {
             self.counts.kod[kod as usize] += 1;
+            self.of(slot.kind).kod += 1;
             return;
         }
         let arrival = self.stamps.arrival(datagram.stamp, datagram.seen, slot.sent);
@@ -117,10 +175,18 @@ impl Pairing {
         // A reply that was in time by the kernel's stamp is in time, even if the generator read it late.
         if arrival.at - slot.sent > self.timeout {
             self.counts.late += 1;
+            self.of(slot.kind).late += 1;
             return;
         }
         self.counts.answered += 1;
+        self.of(slot.kind).answered += 1;
         self.counts.unsynchronised += u64::from(reply.says == Says::Unsynchronised);
+        if slot.kind == Kind::Interleaved {
+            self.counts.interleaved += u64::from(reply.stamps.is_none());
+            if let Some(met) = self.met.get_mut(datagram.client) {
+                *met = reply.received.to_bits();
+            }
+        }
         self.measures.intended.record(arrival.at.saturating_sub(slot.intended));
         if let Some((received, transmitted)) = reply.stamps {
             self.measures
@@ -159,6 +225,25 @@ impl Pairing {
             let delay = wire.saturating_sub(ntp_nanoseconds(t3.signed_since(t2)).unsigned_abs());
             self.measures.offset_bound.record(delay / 2);
         }
+    }
+
+    /// A request that was given up has its reply after all.
+    fn take_back(&mut self, kind: Kind, state: State) {
+        match state {
+            State::Lost => {
+                self.counts.lost -= 1;
+                self.of(kind).lost -= 1;
+            }
+            State::Silent => {
+                self.counts.silent -= 1;
+                self.of(kind).silent -= 1;
+            }
+            State::Waiting | State::Spoiled | State::Settled => {}
+        }
+    }
+
+    fn of(&mut self, kind: Kind) -> &mut KindCounts {
+        &mut self.counts.by_kind[kind as usize]
     }
 }
 

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use crate::accounting::{Counts, Invalid, Kod, Unsent};
+use crate::accounting::{Counts, Invalid, KindCounts, Kod, Unsent};
 use crate::failure::Failure;
 use crate::histogram::{Bucket, Times};
+use crate::mix::Kind;
 use crate::run::{Load, Outcome, Plan};
 use crate::warnings;
 
@@ -42,8 +43,11 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
         }
     };
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
+    let requests = plan.requests.describe().map_or_else(String::new, |what| format!("  asked      {what}\n"));
+    // A result of several hosts has none of its own.
+    let generator = if cores.is_empty() { "" } else { ", generator on cpu " };
     format!(
-        "{}: {load} for {:.1} s{}, from {} clients, generator on cpu {}\n",
+        "{}: {load} for {:.1} s{}, from {} clients{generator}{}\n{requests}",
         plan.target,
         outcome.span(plan).as_secs_f64(),
         if outcome.interrupted { " (interrupted)" } else { "" },
@@ -89,6 +93,27 @@ fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {
         ),
     );
     besides(text, counts);
+    kinds(text, counts);
+}
+
+/// What became of each kind of request, where there are several, or one that may be left without an answer.
+fn kinds(text: &mut String, counts: &Counts) {
+    let sent: Vec<(Kind, &KindCounts)> =
+        Kind::ALL.into_iter().zip(&counts.by_kind).filter(|(_, counts)| counts.sent > 0).collect();
+    if let [] | [(Kind::V4, _)] = sent[..] {
+        return;
+    }
+    let columns = ["kind", "sent", "answered", "lost+late", "turned away", "silent"];
+    let [kind, rest @ ..] = columns;
+    let row = |name: &str, cells: [String; 5]| {
+        format!("  {name:<12}{}", cells.map(|cell| format!("{cell:>12}")).concat())
+    };
+    line(text, format_args!("{}", row(kind, rest.map(str::to_owned))));
+    for (kind, of_kind) in sent {
+        let KindCounts { sent, answered, late, lost, kod, silent } = *of_kind;
+        let cells = [sent, answered, lost + late, kod, silent].map(|count| count.to_string());
+        line(text, format_args!("{}", row(kind.name(), cells)));
+    }
 }
 
 fn besides(text: &mut String, counts: &Counts) {

@@ -1,7 +1,7 @@
 //! One run: threads on their cores, one common start, one result.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,9 +17,12 @@ use crate::engine::{Engine, Findings, Live, Reporter, Task};
 use crate::failure::Failure;
 use crate::flight::{Flight, SLOTS_MAX};
 use crate::measures::{Measures, Second};
+use crate::population::Population;
 use crate::progress::Progress;
+use crate::requests::Requests;
 use crate::schedule::{Arrivals, Demand, Pace, Schedule};
 use crate::series::Series;
+use crate::sources::Crowd;
 use crate::stamping::TxStamps;
 use crate::target;
 
@@ -45,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) tx_stamps: TxStamps,
     /// When to start, so that several hosts start together; at once if `None`.
     pub(crate) start_at: Option<SystemTime>,
+    /// What is asked, and by whom.
+    pub(crate) requests: Requests,
     /// Whether each second's measures are kept, beside its counts.
     pub(crate) keep_seconds: bool,
 }
@@ -214,24 +219,33 @@ impl Plan {
 
     fn tasks(&self) -> Result<Vec<Task>, Failure> {
         let threads = self.cores.len();
+        self.requests.check(self.target, matches!(self.load, Load::Outstanding(_)))?;
         if self.clients < threads {
             let text = format!("{threads} threads need at least as many --clients, not {}", self.clients);
             return Err(Failure::Usage(text));
         }
         let slots = self.slots(threads)?;
         let sources = target::sources(self.target, self.clients);
-        Ok((0..threads)
-            .map(|thread| Task {
+        let prefix = self.requests.sources;
+        // Either the sockets or the addresses follow Zipf's law.
+        let zipf = self.requests.zipf.filter(|_| prefix.is_none());
+        let task = |thread| {
+            let sources: Vec<IpAddr> = sources.iter().skip(thread).step_by(threads).copied().collect();
+            Task {
                 target: self.target,
-                sources: sources.iter().skip(thread).step_by(threads).copied().collect(),
+                population: Population::new(sources.len() as u64, zipf, 1, 0),
+                crowd: prefix.map(|prefix| Crowd::new(prefix, self.requests.zipf, threads, thread)),
+                sources,
                 pace: self.pace(threads, thread),
                 slots,
                 timeout: nanoseconds(self.timeout),
+                requests: self.requests.clone(),
                 warmup: nanoseconds(self.warmup),
                 tx_stamps: self.tx_stamps,
                 spin: self.spin,
-            })
-            .collect())
+            }
+        };
+        Ok((0..threads).map(task).collect())
     }
 
     fn pace(&self, threads: usize, thread: usize) -> Pace {
@@ -301,6 +315,13 @@ impl Outcome {
             return sent;
         }
         sent * plan.duration.as_secs_f64() / self.span(plan).as_secs_f64()
+    }
+
+    /// The seconds in which something happened, and those between.
+    pub(crate) fn eventful(&self) -> &[Second] {
+        let is_eventful = |second: &Second| second.sent + second.answered + second.lost > 0;
+        let end = self.seconds.iter().rposition(is_eventful).map_or(0, |last| last + 1);
+        &self.seconds[..end]
     }
 
     /// Whether the target's host refused, and nobody ever answered.

@@ -223,7 +223,7 @@ fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec
     }
     let mut listening = Vec::new();
     let mut silent = Vec::new();
-    for interfaces::InterfaceAddress { interface, mut address } in interfaces::addresses()? {
+    for interfaces::InterfaceAddress { interface, mut address, .. } in interfaces::addresses()? {
         address.set_port(listen::NTP_PORT);
         match config.interface_action(address.ip(), &interface) {
             InterfaceAction::Listen => listening.push(address),

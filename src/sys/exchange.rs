@@ -1,13 +1,14 @@
 //! The client's side: many connected UDP sockets, requests out by sendmmsg, replies in by recvmmsg.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 use std::{io, mem, ptr};
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use super::clock::{self, Timespec};
+use super::cmsg::Arrival;
 use super::mmsg::ReceiveBatch;
 use super::socket::{new_udp, set_int, set_receive_buffer};
 use super::{check, cmsg};
@@ -19,6 +20,8 @@ pub struct ClientSockets {
     epoll: OwnedFd,
     ready: Box<[libc::epoll_event]>,
     replies: ReceiveBatch,
+    /// Whose replies they are, where the sockets are not connected.
+    target: Option<SocketAddr>,
     /// Requests that come back stamped, behind the headers they left with.
     errors: ReceiveBatch,
     /// Clients whose error queues had something in them at the last look.
@@ -46,6 +49,8 @@ pub struct Reply<'a> {
     pub stamp: Option<Timespec>,
     /// When the call that brought it had returned.
     pub seen: Seen,
+    /// Whether the target sent it: always, if the socket is connected.
+    pub from_target: bool,
     /// The payload; `None` if it did not fit the buffer.
     pub payload: Option<&'a [u8]>,
 }
@@ -91,10 +96,49 @@ impl ClientSockets {
         target: SocketAddr,
         sizes: ExchangeSizes,
     ) -> Result<Self, (usize, io::Error)> {
-        let mut sockets = Vec::with_capacity(sources.len());
+        Self::open_each(sources.len(), None, sizes, |client| {
+            let socket = open(sources[client], target, sizes.receive_buffer)?;
+            socket.connect(&target.into())?;
+            Ok(socket)
+        })
+    }
+
+    /// Opens `count` sockets whose requests name their source addresses ([`RequestBatch::push_from`]), which
+    /// need not be addresses of an interface: that they are routed to this machine is enough. Such sockets do
+    /// not hear when the target's host refuses.
+    ///
+    /// # Errors
+    /// The socket's number and what the kernel said about it.
+    pub fn with_any_source(
+        count: usize,
+        target: SocketAddr,
+        sizes: ExchangeSizes,
+    ) -> Result<Self, (usize, io::Error)> {
+        let any: IpAddr = match target {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self::open_each(count, Some(target), sizes, |_| {
+            let socket = open(any, target, sizes.receive_buffer)?;
+            if target.is_ipv4() {
+                socket.set_freebind_v4(true)?
+            } else {
+                socket.set_freebind_v6(true)?
+            }
+            Ok(socket)
+        })
+    }
+
+    fn open_each(
+        count: usize,
+        target: Option<SocketAddr>,
+        sizes: ExchangeSizes,
+        open: impl Fn(usize) -> io::Result<Socket>,
+    ) -> Result<Self, (usize, io::Error)> {
+        let mut sockets = Vec::with_capacity(count);
         let epoll = new_epoll().map_err(|error| (0, error))?;
-        for (client, &source) in sources.iter().enumerate() {
-            let socket = open(source, target, sizes.receive_buffer).map_err(|error| (client, error))?;
+        for client in 0..count {
+            let socket = open(client).map_err(|error| (client, error))?;
             watch(&epoll, &socket, client).map_err(|error| (client, error))?;
             sockets.push(socket);
         }
@@ -104,6 +148,7 @@ impl ClientSockets {
             errors: ReceiveBatch::new(sizes.batch, sizes.payload + HEADERS_SPACE),
             stamped: Vec::with_capacity(sizes.batch),
             sockets,
+            target,
             epoll,
             unreachable: 0,
         })
@@ -180,7 +225,7 @@ impl ClientSockets {
             match self.replies.receive(&self.sockets[client]) {
                 Ok(received) => {
                     total += received;
-                    visit_batch(&mut self.replies, client, received, &mut visit);
+                    visit_batch(&mut self.replies, (client, self.target), received, &mut visit);
                 }
                 Err(error) if is_unreachable(&error) => self.unreachable += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -260,6 +305,9 @@ pub fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH))
 }
 
+/// Bytes of the control messages of one request: its source, and the wish for a stamp.
+const CONTROL: usize = cmsg::CONTROL_SPACE;
+
 /// Requests that leave with one sendmmsg call; filled from the front, sent from the front.
 pub struct RequestBatch {
     // Up to `filled`, headers[i] points at vectors[i] and that into slot i of the area. None of the three
@@ -269,6 +317,11 @@ pub struct RequestBatch {
     area: Box<[u8]>,
     // What the kernel is told about requests that it is to stamp: the same for all, and only ever read.
     stamp: Box<[u8]>,
+    // Where requests with a source of their own go, and their control messages, `CONTROL` bytes each.
+    target: Option<Box<SockAddr>>,
+    controls: Box<[u8]>,
+    /// How long the message is that names a source.
+    source_length: usize,
     stamped: bool,
     slot: usize,
     filled: usize,
@@ -286,11 +339,43 @@ impl RequestBatch {
             vectors: vec![nowhere; capacity].into_boxed_slice(),
             area: vec![0; capacity * longest].into_boxed_slice(),
             stamp: send_stamp(),
+            target: None,
+            controls: Box::default(),
+            source_length: 0,
             stamped: false,
             slot: longest,
             filled: 0,
             sent: 0,
         }
+    }
+
+    /// The same for requests that name their source, all to `target`.
+    pub fn with_sources(capacity: usize, longest: usize, target: SocketAddr) -> Self {
+        Self {
+            target: Some(Box::new(target.into())),
+            controls: vec![0; capacity * CONTROL].into_boxed_slice(),
+            ..Self::new(capacity, longest)
+        }
+    }
+
+    /// Appends a request that leaves from `source`; false if there is no room for it, or sources are not
+    /// named.
+    pub fn push_from(&mut self, request: &[u8], source: IpAddr) -> bool {
+        if self.target.is_none() || !self.push(request) {
+            return false;
+        }
+        let at = self.filled - 1;
+        let (header, control) =
+            (&mut self.headers[at].msg_hdr, &mut self.controls[at * CONTROL..][..CONTROL]);
+        let arrival = Arrival { destination: source, interface: 0, shared: false };
+        self.source_length = cmsg::write_reply_source(control, arrival);
+        header.msg_controllen = self.source_length as _;
+        header.msg_control = control.as_mut_ptr().cast();
+        if let Some(target) = &self.target {
+            header.msg_name = target.as_ptr().cast_mut().cast();
+            header.msg_namelen = target.len();
+        }
+        true
     }
 
     /// Appends a request; false if there is no room for it.
@@ -310,11 +395,16 @@ impl RequestBatch {
 
     /// Asks the kernel to stamp the request that was appended last when it leaves.
     pub fn stamp_last(&mut self) {
-        if let Some(header) = self.headers[..self.filled].last_mut() {
-            header.msg_hdr.msg_control = self.stamp.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = self.stamp.len() as _;
-            self.stamped = true;
+        let Some(last) = self.filled.checked_sub(1) else { return };
+        let header = &mut self.headers[last].msg_hdr;
+        if self.target.is_some() {
+            let behind = &mut self.controls[last * CONTROL..][self.source_length..CONTROL];
+            header.msg_controllen = (self.source_length + cmsg::write_send_stamp(behind)) as _;
+        } else {
+            header.msg_control = self.stamp.as_mut_ptr().cast();
+            header.msg_controllen = self.stamp.len() as _;
         }
+        self.stamped = true;
     }
 
     /// Whether a request of the batch is to be stamped.
@@ -363,7 +453,6 @@ fn open(source: IpAddr, target: SocketAddr, receive_buffer: usize) -> io::Result
     set_int(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     set_receive_buffer(&socket, receive_buffer)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
-    socket.connect(&target.into())?;
     Ok(socket)
 }
 
@@ -383,7 +472,7 @@ fn watch(epoll: &OwnedFd, socket: &Socket, client: usize) -> io::Result<()> {
 
 fn visit_batch(
     replies: &mut ReceiveBatch,
-    client: usize,
+    (client, target): (usize, Option<SocketAddr>),
     received: usize,
     visit: &mut impl FnMut(Reply<'_>),
 ) {
@@ -392,11 +481,18 @@ fn visit_batch(
         match replies.parts(slot) {
             Some((_, parts)) => {
                 let stamp = cmsg::parse(parts.control).stamp;
-                visit(Reply { client, stamp, seen, payload: Some(parts.payload) });
+                let from_target = target.is_none_or(|target| is_from(parts.name, target));
+                visit(Reply { client, stamp, seen, from_target, payload: Some(parts.payload) });
             }
-            None => visit(Reply { client, stamp: None, seen, payload: None }),
+            // Too long for a reply, whoever sent it.
+            None => visit(Reply { client, stamp: None, seen, from_target: target.is_none(), payload: None }),
         }
     }
+}
+
+/// Flow labels and scopes are no part of who it is.
+fn is_from(name: &[u8], target: SocketAddr) -> bool {
+    cmsg::parse_name(name).is_some_and(|peer| peer.ip() == target.ip() && peer.port() == target.port())
 }
 
 /// SO_MEMINFO's array of counters, and where in it the drops stand (SK_MEMINFO_DROPS of linux/sock_diag.h).
@@ -421,7 +517,7 @@ fn drops_of(socket: &Socket) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+    use std::net::UdpSocket;
 
     use super::*;
 
@@ -514,6 +610,40 @@ mod tests {
         }
         assert_eq!(udp_payload(&v4[..31]), None);
         assert_eq!(udp_payload(&[]), None);
+    }
+
+    #[test]
+    fn each_request_can_have_a_source_of_its_own() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = server.local_addr().unwrap();
+        let mut clients = ClientSockets::with_any_source(1, target, SIZES).unwrap();
+        clients.stamp_sends().unwrap();
+        assert!(!requests(&[]).push_from(b"none", Ipv4Addr::LOCALHOST.into()));
+        let mut batch = RequestBatch::with_sources(3, 4, target);
+        let sources = [1, 2, 3].map(|host| Ipv4Addr::new(127, 9, 8, host));
+        assert!(sources.iter().all(|&source| batch.push_from(b"ping", source.into())));
+        assert!(!batch.push_from(b"full", sources[0].into()));
+        batch.stamp_last();
+        assert_eq!(clients.send(0, &mut batch).unwrap(), 3);
+        let mut stamps = 0;
+        clients.send_stamps(0, &mut |payload, _| stamps += u32::from(payload == b"ping"));
+        assert_eq!(stamps, 1);
+        let mut buffer = [0; 100];
+        for source in sources {
+            let (length, peer) = server.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..length], peer.ip()), (&b"ping"[..], source.into()));
+            server.send_to(b"pong", peer).unwrap();
+            stranger.send_to(b"pang", peer).unwrap();
+        }
+        clients.wait(PATIENCE).unwrap();
+        let mut seen = Vec::new();
+        clients.receive(|reply| seen.push((reply.payload.map(<[u8]>::to_vec), reply.from_target))).unwrap();
+        assert_eq!(seen.len(), 6);
+        assert!(
+            seen.iter().all(|(payload, from)| (payload.as_deref() == Some(b"pong")) == *from),
+            "{seen:?}"
+        );
     }
 
     #[test]
