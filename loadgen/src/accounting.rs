@@ -183,6 +183,11 @@ impl Counts {
         if self.sent == 0 { 0.0 } else { (self.lost + self.late) as f64 / self.sent as f64 }
     }
 
+    /// The same with those that were turned away.
+    pub(crate) fn missing_ratio(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { (self.lost + self.late + self.kod()) as f64 / self.sent as f64 }
+    }
+
     /// Whether the sums close, once no request is in flight.
     pub(crate) fn close(&self) -> bool {
         self.scheduled == self.sent + self.unsent()

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 
 /// Longest time that is told apart: 60 s, in nanoseconds.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -97,18 +100,61 @@ impl Times {
 
     /// `None` if nothing was recorded.
     pub(crate) fn summary(&self) -> Option<Summary> {
-        let quantile = |q| self.0.value_at_quantile(q) as f64 / 1e3;
         (!self.is_empty()).then(|| Summary {
             count: self.0.len(),
             min: self.0.min() as f64 / 1e3,
             mean: self.0.mean() / 1e3,
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            p999: quantile(0.999),
-            p9999: quantile(0.9999),
+            p50: self.at(0.5),
+            p90: self.at(0.9),
+            p99: self.at(0.99),
+            p999: self.at(0.999),
+            p9999: self.at(0.9999),
             max: self.0.max() as f64 / 1e3,
         })
+    }
+
+    /// The whole histogram as text: base64 of HdrHistogram's V2 encoding, deflated, which readers in every
+    /// language understand.
+    pub(crate) fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        // Only a histogram that cannot be addressed, or a writer that fails, is refused; a Vec never fails.
+        let written = V2DeflateSerializer::new().serialize(&self.0, &mut bytes);
+        written.expect("a histogram of 64-bit counts fits its encoding");
+        BASE64.encode(bytes)
+    }
+
+    /// Reads what [`Times::encode`], or any other HdrHistogram library, has written.
+    ///
+    /// # Errors
+    /// What is wrong with the text, as a clause.
+    pub(crate) fn decode(text: &str) -> Result<Self, String> {
+        let bytes = BASE64.decode(text).map_err(|error| format!("its histogram is no base64: {error}"))?;
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| format!("its histogram cannot be read: {error}"))?;
+        let mut times = Self::default();
+        times.0.add(&histogram).map_err(|error| format!("its histogram is of other times: {error}"))?;
+        Ok(times)
+    }
+
+    /// The time below which part `quantile` of all lie, in microseconds.
+    pub(crate) fn at(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    /// The curve of latency by percentile: (one in how many takes longer, microseconds), as far as samples
+    /// go.
+    pub(crate) fn percentiles(&self) -> Vec<(f64, f64)> {
+        const TICKS_PER_HALF: u32 = 8;
+        let steps = self.0.iter_quantiles(TICKS_PER_HALF);
+        let points = steps.map(|step| (step.quantile_iterated_to(), step.value_iterated_to()));
+        let points = points.filter(|(quantile, _)| *quantile < 1.0);
+        points.map(|(quantile, ns)| (1.0 / (1.0 - quantile), ns as f64 / 1e3)).collect()
+    }
+
+    /// How it is written to an interval log.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
     }
 
     /// Six buckets per decade, from the first that is not empty to the last.
@@ -175,6 +221,15 @@ mod tests {
         let at = |from| buckets.iter().find(|bucket| bucket.from == Duration::from_micros(from)).unwrap();
         assert_eq!((at(150).count, at(700).count), (1, 1));
         assert_eq!(buckets.last().unwrap().from, Duration::from_secs(50));
+    }
+
+    #[test]
+    fn text_holds_the_whole_histogram() {
+        let before = times((0..10_000).map(|time| time * time));
+        let after = Times::decode(&before.encode()).unwrap();
+        assert_eq!(after.0, before.0);
+        assert!(Times::decode("no base64!").is_err());
+        assert!(Times::decode("AAAA").is_err(), "base64 of no histogram");
     }
 
     #[test]

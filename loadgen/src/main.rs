@@ -7,32 +7,46 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod capacity;
+mod chart;
 mod cli;
 mod clock;
 mod compose;
+mod condition;
 mod demo;
 mod engine;
 mod failure;
 mod flight;
 mod histogram;
+mod hlog;
 mod interrupt;
 mod json;
 mod keys;
 mod measures;
+mod merge;
 mod mix;
+mod output;
 mod packet;
+mod page;
 mod pairing;
 mod pcap;
+mod plan;
+mod plan_forms;
 mod population;
 mod progress;
 mod report;
 mod requests;
 mod run;
+mod run_forms;
 mod schedule;
+mod search;
 mod series;
 mod sources;
 mod stamping;
+mod sweep;
+mod sweep_forms;
 mod target;
+mod units;
 mod warnings;
 
 use std::process::ExitCode;

@@ -44,8 +44,10 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
     };
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
     let requests = plan.requests.describe().map_or_else(String::new, |what| format!("  asked      {what}\n"));
+    // A result of several hosts has none of its own.
+    let generator = if cores.is_empty() { "" } else { ", generator on cpu " };
     format!(
-        "{}: {load} for {:.1} s{}, from {} clients, generator on cpu {}\n{requests}",
+        "{}: {load} for {:.1} s{}, from {} clients{generator}{}\n{requests}",
         plan.target,
         outcome.span(plan).as_secs_f64(),
         if outcome.interrupted { " (interrupted)" } else { "" },

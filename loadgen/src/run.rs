@@ -317,6 +317,13 @@ impl Outcome {
         sent * plan.duration.as_secs_f64() / self.span(plan).as_secs_f64()
     }
 
+    /// The seconds in which something happened, and those between.
+    pub(crate) fn eventful(&self) -> &[Second] {
+        let is_eventful = |second: &Second| second.sent + second.answered + second.lost > 0;
+        let end = self.seconds.iter().rposition(is_eventful).map_or(0, |last| last + 1);
+        &self.seconds[..end]
+    }
+
     /// Whether the target's host refused, and nobody ever answered.
     pub(crate) fn refused(&self) -> bool {
         self.counts.unreachable > 0 && self.counts.answered == 0

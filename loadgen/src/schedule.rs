@@ -15,6 +15,16 @@ pub(crate) enum Arrivals {
 }
 
 impl Arrivals {
+    /// Its name in JSON, which is that on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Poisson => "poisson",
+            Self::Burst => "burst",
+            Self::Ramp => "ramp",
+        }
+    }
+
     /// The highest rate, in mean rates.
     pub(crate) fn peak(self) -> u64 {
         match self {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::run::{Load, Outcome, Plan};
 
 /// The generator has kept up if it sent at least this part of what was scheduled.
-const KEPT_UP: f64 = 0.99;
+pub(crate) const KEPT_UP: f64 = 0.99;
 /// Its lag does not spoil the figures while the 99th percentile is below this, in microseconds, or below this
 /// part of that of the latency. Single spikes are in the report, and no warning.
 const LAG_US: f64 = 1_000.0;

@@ -165,7 +165,7 @@ fn the_accounts_state_exactly_what_the_server_did() {
             ("unreachable", 0),
         ],
     );
-    assert_eq!(json["latency_us"]["count"], json["counts"]["answered"]);
+    assert_eq!(json["latency_us"]["intended"]["count"], json["counts"]["answered"]);
     assert_eq!(json["loss_ratio"], 41.0 / 3_000.0);
     assert_eq!((&json["version"], code), (&Value::from(1), 0));
 }
@@ -212,7 +212,7 @@ fn latency_counts_from_the_intended_time() {
     let server =
         Server::start(|n| if n == 500 { Deed::Stall(Duration::from_millis(200)) } else { Deed::Answer });
     let (json, code) = run(server.address, &["--rate", "1k", "--duration", "2s"]);
-    let latency = |quantile: &str| json["latency_us"][quantile].as_f64().unwrap();
+    let latency = |quantile: &str| json["latency_us"]["intended"][quantile].as_f64().unwrap();
     assert!(latency("p99") > 120_000.0, "{:#}", json["latency_us"]);
     assert!(latency("max") >= 199_000.0, "{:#}", json["latency_us"]);
     assert!(latency("p50") < 60_000.0, "{:#}", json["latency_us"]);
@@ -316,7 +316,12 @@ fn demo_needs_nothing_and_agrees_with_its_server() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("1000 = 1000 answered + 0 late + 0 lost"), "{text}");
     assert!(text.contains("1. A steady load") && text.contains("2. Saturation"), "{text}");
-    let counters = text.lines().last().unwrap();
+    let picture =
+        text.lines().last().and_then(|line| line.strip_prefix("picture of the steady load: ")).unwrap();
+    let page = std::fs::read_to_string(picture).unwrap();
+    std::fs::remove_file(picture).unwrap();
+    assert!(page.contains("<svg") && page.contains("Latency by percentile"), "{picture}");
+    let counters = text.lines().rev().nth(1).unwrap();
     let numbers: Vec<u64> =
         counters.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
     assert_eq!(numbers.len(), 4, "{counters}");

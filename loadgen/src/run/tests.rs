@@ -101,6 +101,7 @@ fn plan(target: SocketAddr, load: Load, duration: Duration) -> Plan {
         tx_stamps: TxStamps::OneIn(1),
         start_at: None,
         keep_seconds: false,
+        requests: Requests::default(),
     }
 }
 
