@@ -130,10 +130,9 @@ impl Composer {
                 let (kind, length) = (*kind, payload.len());
                 self.buffer[..length].copy_from_slice(payload);
                 self.next = (self.next + 1) % all.len();
-                if kind == Kind::Mode6 {
-                    self.number(ticket)
-                } else {
-                    self.stamp(ticket)
+                match kind {
+                    Kind::Mode6 => self.number(ticket),
+                    _ => self.stamp(ticket),
                 }
                 (kind, length)
             }
