@@ -119,7 +119,7 @@ struct RunArgs {
 /// Whom to load, and how the generator goes about it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GeneratorArgs {
-    /// HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT [default port: 123]
+    /// HOST, HOST:PORT, an IPv6 address or `[IPV6]:PORT` [default port: 123]
     #[arg(value_parser = Target::parse)]
     target: Target,
     /// Which requests get a kernel send stamp: one in N, all or off [default: all below 50k requests/s, else
