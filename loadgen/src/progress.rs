@@ -27,8 +27,8 @@ impl Progress {
         Self { name, duration }
     }
 
-    /// Shows the sum of all threads until `glance` says that it is over; else it says what the 99th percentile
-    /// of latency was in the last second, in microseconds.
+    /// Shows the sum of all threads until `glance` says that it is over; else it says what the 99th
+    /// percentile of latency was in the last second, in microseconds.
     pub(crate) fn show(&self, live: &[Live], mut glance: impl FnMut() -> ControlFlow<(), Option<f64>>) {
         let bar = ProgressBar::new(self.duration.as_millis().try_into().unwrap_or(u64::MAX));
         bar.set_style(style());

@@ -234,6 +234,15 @@ impl ClientSockets {
         Ok(total)
     }
 
+    /// Takes at most one batch of what has come to one socket and looks at none of it; returns how many
+    /// datagrams it was. It is one recvmmsg and nothing else: what every other way to receive is measured by.
+    pub fn discard(&mut self, client: usize) -> io::Result<usize> {
+        match self.replies.receive(&self.sockets[client]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => result,
+        }
+    }
+
     /// Hands over the send stamps (CLOCK_REALTIME) of one client's marked requests, each with its payload, as
     /// far as they are there: usually at once after sending.
     pub fn send_stamps(&mut self, client: usize, visit: &mut impl FnMut(&[u8], Timespec)) {

@@ -1,4 +1,4 @@
-//! Whole runs against servers that are slow in known ways. Each is measured three times, and two of three must
+//! Whole runs against servers that are slow in known ways. Times are measured three times, of which two must
 //! be right: the machine may be busy with something else now and then.
 
 use std::collections::VecDeque;
