@@ -37,8 +37,8 @@ const CLIENTS_MAX: u64 = 1_000_000;
     name = "ntpload",
     version,
     about = "Loads an NTP server at a given rate and tells what came back, how much was lost, and how long it took",
-    after_help = "Exit codes: 0 done; 1 nothing answered, the generator fell behind, or the machine refused; 2 usage; \
-                  130 interrupted (the result so far is printed)."
+    after_help = "Exit codes: 0 done; 1 nothing answered, the generator was late, or the machine refused; 2 usage; 3 a \
+                  --fail-if holds; 130 interrupted (the result so far is printed)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -119,7 +119,7 @@ struct RunArgs {
 /// Whom to load, and how the generator goes about it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GeneratorArgs {
-    /// HOST, HOST:PORT, an IPv6 address or [IPV6]:PORT [default port: 123]
+    /// HOST, HOST:PORT, an IPv6 address or `[IPV6]:PORT` [default port: 123]
     #[arg(value_parser = Target::parse)]
     target: Target,
     /// Which requests get a kernel send stamp: one in N, all or off [default: all below 50k requests/s, else
@@ -351,7 +351,7 @@ fn parse_tx_stamps(text: &str) -> Result<TxStamps, String> {
     }
 }
 
-/// A moment at most a day ahead: HH:MM[:SS] in UTC, seconds since 1970, or +DURATION.
+/// A moment at most a day ahead: `HH:MM[:SS]` in UTC, seconds since 1970, or +DURATION.
 fn parse_start(text: &str) -> Result<SystemTime, String> {
     start_after(text, SystemTime::now())
 }

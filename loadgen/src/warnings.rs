@@ -26,6 +26,8 @@ pub(crate) enum Warning {
     SendFailed { count: u64 },
     /// This machine lost replies.
     LocalDrops { count: u64 },
+    /// Requests were lost, and all came from one address.
+    OneSource,
     /// The server turns requests away.
     KissOfDeath { count: u64 },
     /// The server's clock is not synchronised.
@@ -49,11 +51,19 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
         (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
         (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),
+        (counts.loss_ratio() > 0.0 && counts.answered > 0 && has_one_source(plan), Warning::OneSource),
         (counts.kod() > 0, Warning::KissOfDeath { count: counts.kod() }),
         (counts.unsynchronised > 0, Warning::Unsynchronised { count: counts.unsynchronised }),
         (counts.unstamped > 0, Warning::Unstamped { count: counts.unstamped }),
     ];
     candidates.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
+}
+
+/// Whether nothing but their ports tells the clients apart.
+fn has_one_source(plan: &Plan) -> bool {
+    // On the loopback of IPv4 each has an address of its own.
+    let own_addresses = plan.target.is_ipv4() && plan.target.ip().is_loopback();
+    plan.requests.sources.is_none() && !own_addresses
 }
 
 impl Warning {
@@ -76,6 +86,7 @@ impl Warning {
             Self::Lag { .. } => "lag",
             Self::SendFailed { .. } => "send_failed",
             Self::LocalDrops { .. } => "local_drops",
+            Self::OneSource => "one_source",
             Self::KissOfDeath { .. } => "kiss_of_death",
             Self::Unsynchronised { .. } => "unsynchronised",
             Self::Unstamped { .. } => "unstamped",
@@ -113,6 +124,10 @@ impl fmt::Display for Warning {
                 f,
                 "this machine dropped {count} replies before they were read; the server is not to blame for them. Use more \
                  --threads or --clients, or raise net.core.rmem_max."
+            ),
+            Self::OneSource => f.write_str(
+                "all requests came from one address: a server, or its network card, that spreads clients by address had one worker \
+                 or queue for all of them. Use --sources, or several hosts and merge.",
             ),
             Self::KissOfDeath { count } => write!(
                 f,

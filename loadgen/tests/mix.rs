@@ -2,11 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fs, process};
@@ -22,8 +23,16 @@ struct Server {
 }
 
 impl Server {
-    fn start(mut answer: impl FnMut(&[u8], SocketAddr) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    fn start(answer: impl FnMut(&[u8], SocketAddr) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), answer).unwrap()
+    }
+
+    /// An error where this machine has no such address.
+    fn start_at(
+        address: IpAddr,
+        mut answer: impl FnMut(&[u8], SocketAddr) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let socket = UdpSocket::bind((address, 0))?;
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         // A busy machine must not lose requests that the test has counted on.
         SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
@@ -45,7 +54,7 @@ impl Server {
                 }
             }
         });
-        Self { address, stop, thread: Some(thread) }
+        Ok(Self { address, stop, thread: Some(thread) })
     }
 }
 
@@ -190,7 +199,7 @@ fn signed_requests_want_signed_replies() {
 /// RFC 9769 §2: origin := the request's receive timestamp, transmit := when the reply before left.
 #[test]
 fn interleaved_replies_are_known() {
-    let mut clients = std::collections::HashMap::new();
+    let mut clients = HashMap::new();
     let mut clock = 0xE000_0000_0000_0000_u64;
     let server = Server::start(move |request, peer| {
         clock += 1 << 20;
@@ -212,7 +221,7 @@ fn interleaved_replies_are_known() {
 
 #[test]
 fn some_clients_ask_much_more_by_zipfs_law() {
-    let counts = Arc::new(std::sync::Mutex::new(std::collections::HashMap::new()));
+    let counts = Arc::new(Mutex::new(HashMap::new()));
     let seen = Arc::clone(&counts);
     let server = Server::start(move |request, peer| {
         *seen.lock().unwrap().entry(peer).or_insert(0) += 1;
@@ -225,6 +234,47 @@ fn some_clients_ask_much_more_by_zipfs_law() {
     let most = counts.last().unwrap();
     assert!((150..280).contains(most), "{counts:?}");
     assert!(counts.len() > 40 && counts[0] < 20, "{counts:?}");
+}
+
+/// All of 127.0.0.0/8 is routed to this machine.
+#[test]
+fn every_request_can_come_from_an_address_of_its_own() {
+    let sources = Arc::new(Mutex::new(HashMap::new()));
+    let seen = Arc::clone(&sources);
+    let server = Server::start(move |request, peer| {
+        *seen.lock().unwrap().entry(peer.ip()).or_insert(0) += 1;
+        careful(request, peer)
+    });
+    let (json, code) = run(server.address, &["--sources", "127.9.0.0/16", "--clients", "4"]);
+    assert_eq!((count(&json, "answered"), code), (1_000, 0), "{:#}", json["counts"]);
+    {
+        let sources = sources.lock().unwrap();
+        // One more from the search for the route.
+        assert!((1_000..=1_001).contains(&sources.len()), "{} sources", sources.len());
+        let inside = |ip: &IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[..2] == [127, 9]);
+        assert!(sources.keys().all(inside));
+    }
+    sources.lock().unwrap().clear();
+    run(server.address, &["--sources", "127.9.0.0/28", "--zipf", "2"]);
+    let sources = sources.lock().unwrap();
+    // 1 / (1 + 1/4 + 1/9 + ... + 1/256) = 63 %.
+    let most = sources.values().max().unwrap();
+    assert!(sources.len() <= 16 && (550..710).contains(most), "{sources:?}");
+}
+
+#[test]
+fn sources_may_be_ipv6_but_not_the_other_family() {
+    let v4 = Server::start(careful);
+    let target = v4.address.to_string();
+    let output = ntpload(&["run", &target, "--rate", "1", "--sources", "fd00::/64"]);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    match Server::start_at(Ipv6Addr::LOCALHOST.into(), careful) {
+        Err(error) => println!("skipped: this machine has no ::1: {error}"),
+        Ok(server) => {
+            let (json, code) = run(server.address, &["--sources", "::1/128"]);
+            assert_eq!((count(&json, "answered"), code), (1_000, 0), "{:#}", json["counts"]);
+        }
+    }
 }
 
 #[test]
