@@ -1,5 +1,7 @@
 //! Where every request and every datagram goes. The sums close exactly.
 
+use crate::mix::Kind;
+
 /// Defines an enum with `ALL`, so that arrays can be indexed by it, and the names in reports.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)* }) => {
@@ -18,13 +20,14 @@ macro_rules! named {
         }
     };
 }
+pub(crate) use named;
 
 named! {
     /// Why a datagram is no reply, although replies were expected. Its request stays unanswered.
     Invalid {
-        /// Not 48 octets, which is what was asked for.
+        /// Not 48 octets, and no well-formed fields behind them where there may be some.
         Length => "length",
-        /// Not mode 4.
+        /// Not the mode that answers the request's.
         Mode => "mode",
         /// Not the request's version.
         Version => "version",
@@ -32,6 +35,14 @@ named! {
         Origin => "origin",
         /// Receive or transmit timestamp missing, or transmitted before received.
         Stamps => "stamps",
+        /// No message authentication code, or not that of the key, where the request had one.
+        Mac => "mac",
+        /// A crypto-NAK: the server does not accept the request's code (RFC 5905 §9.2).
+        CryptoNak => "crypto_nak",
+        /// From another address or port than the target's.
+        Sender => "sender",
+        /// An answer to a request that no server should answer.
+        Unwanted => "unwanted",
     }
 }
 
@@ -66,8 +77,8 @@ impl Kod {
 
 /// What became of everything.
 ///
-/// scheduled = sent + unsent; sent = answered + late + lost + kod, once all are expired. Every datagram that
-/// arrives is exactly one of answered, late, kod, duplicate, invalid, unsolicited.
+/// scheduled = sent + unsent; sent = answered + late + lost + kod + silent, once all are expired. Every
+/// datagram that arrives is exactly one of answered, late, kod, duplicate, invalid, unsolicited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Requests whose time had come.
@@ -86,6 +97,10 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
     /// Requests that were turned away, by [`Kod`].
     pub(crate) kod: [u64; Kod::ALL.len()],
+    /// Requests that rightly got no answer: no server should answer them, or not every server.
+    pub(crate) silent: u64,
+    /// Answered requests whose reply has the transmit stamp of the reply before (RFC 9769).
+    pub(crate) interleaved: u64,
     /// Second and later replies to the same request.
     pub(crate) duplicate: u64,
     /// Datagrams that are no reply, by [`Invalid`].
@@ -99,6 +114,20 @@ pub(crate) struct Counts {
     pub(crate) unreachable: u64,
     /// Replies whose kernel receive stamp was missing or unusable: their latency ends when they were read.
     pub(crate) unstamped: u64,
+    /// What became of each kind of request, by [`Kind`].
+    pub(crate) by_kind: [KindCounts; Kind::ALL.len()],
+}
+
+/// What became of the requests of one kind: sent is the sum of the others, once all are expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KindCounts {
+    /// See the same names in [`Counts`].
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) late: u64,
+    pub(crate) lost: u64,
+    pub(crate) kod: u64,
+    pub(crate) silent: u64,
 }
 
 impl Counts {
@@ -111,6 +140,8 @@ impl Counts {
             (&mut self.unsynchronised, other.unsynchronised),
             (&mut self.late, other.late),
             (&mut self.lost, other.lost),
+            (&mut self.silent, other.silent),
+            (&mut self.interleaved, other.interleaved),
             (&mut self.duplicate, other.duplicate),
             (&mut self.unsolicited, other.unsolicited),
             (&mut self.local_drops, other.local_drops),
@@ -122,6 +153,9 @@ impl Counts {
         add_each(&mut self.unsent, &other.unsent);
         add_each(&mut self.kod, &other.kod);
         add_each(&mut self.invalid, &other.invalid);
+        for (mine, theirs) in self.by_kind.iter_mut().zip(&other.by_kind) {
+            mine.add(theirs);
+        }
     }
 
     /// Requests that were not sent.
@@ -149,10 +183,26 @@ impl Counts {
         if self.sent == 0 { 0.0 } else { (self.lost + self.late) as f64 / self.sent as f64 }
     }
 
+    /// The same with those that were turned away.
+    pub(crate) fn missing_ratio(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { (self.lost + self.late + self.kod()) as f64 / self.sent as f64 }
+    }
+
     /// Whether the sums close, once no request is in flight.
     pub(crate) fn close(&self) -> bool {
         self.scheduled == self.sent + self.unsent()
-            && self.sent == self.answered + self.late + self.lost + self.kod()
+            && self.sent == self.answered + self.late + self.lost + self.kod() + self.silent
+    }
+}
+
+impl KindCounts {
+    fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.late += other.late;
+        self.lost += other.lost;
+        self.kod += other.kod;
+        self.silent += other.silent;
     }
 }
 
@@ -169,38 +219,46 @@ mod tests {
     #[test]
     fn adding_counts_doubles_every_field() {
         let one = Counts {
-            scheduled: 11,
-            sent: 8,
+            scheduled: 15,
+            sent: 12,
             unsent: [1, 2],
             answered: 2,
             unsynchronised: 1,
             late: 1,
             lost: 2,
             kod: [0, 1, 2],
+            silent: 4,
             duplicate: 3,
-            invalid: [1, 2, 3, 4, 5],
+            invalid: [1, 2, 3, 4, 5, 6, 7, 8, 9],
             unsolicited: 4,
             local_drops: 5,
             unreachable: 6,
             unstamped: 7,
+            interleaved: 9,
+            by_kind: [KindCounts { sent: 1, answered: 2, late: 3, lost: 4, kod: 5, silent: 6 };
+                Kind::ALL.len()],
         };
         let mut sum = one.clone();
         sum.add(&one);
         let twice = Counts {
-            scheduled: 22,
-            sent: 16,
+            scheduled: 30,
+            sent: 24,
             unsent: [2, 4],
             answered: 4,
             unsynchronised: 2,
             late: 2,
             lost: 4,
             kod: [0, 2, 4],
+            silent: 8,
             duplicate: 6,
-            invalid: [2, 4, 6, 8, 10],
+            invalid: [2, 4, 6, 8, 10, 12, 14, 16, 18],
             unsolicited: 8,
             local_drops: 10,
             unreachable: 12,
             unstamped: 14,
+            interleaved: 18,
+            by_kind: [KindCounts { sent: 2, answered: 4, late: 6, lost: 8, kod: 10, silent: 12 };
+                Kind::ALL.len()],
         };
         assert_eq!(sum, twice);
         assert!(one.close() && sum.close());

@@ -9,7 +9,8 @@ pub(crate) fn now() -> u64 {
     nanoseconds(clock::monotonic())
 }
 
-fn nanoseconds(time: Timespec) -> u64 {
+/// Nanoseconds since the clock's epoch; 0 before it.
+pub(crate) fn nanoseconds(time: Timespec) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(0)
 }
 

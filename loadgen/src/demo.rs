@@ -1,8 +1,10 @@
 //! `ntpload demo`: a server and its load in one process, on the loopback.
 
+use std::env;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -21,9 +23,13 @@ use ntpring::wire::Precision;
 use crate::accounting::Counts;
 use crate::cli::exit_code;
 use crate::failure::Failure;
+use crate::output::{Form, Sinks};
 use crate::progress::Progress;
+use crate::requests::Requests;
 use crate::run::{self, Load, Outcome, Plan};
-use crate::{interrupt, report};
+use crate::schedule::Arrivals;
+use crate::stamping::TxStamps;
+use crate::{interrupt, report, run_forms};
 
 /// What one core answers without loss, on a machine with a core for the server and one for the generator.
 const RATE: u64 = 50_000;
@@ -35,8 +41,9 @@ const OUTSTANDING: usize = 256;
 const CLIENTS: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the demonstration: `duration` at `rate`, then for a while at whatever the server answers.
-pub(crate) fn run(rate: Option<u64>, duration: Duration) -> Result<ExitCode, Failure> {
+/// Runs the demonstration: `duration` at `rate`, then for a while at whatever the server answers;
+/// and writes a page about the first part to `html`, or to a file for temporary ones.
+pub(crate) fn run(rate: Option<u64>, duration: Duration, html: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let stop =
         interrupt::watch().map_err(|error| Failure::RunTime(format!("cannot handle signals: {error}")))?;
     let cores = allowed_cores();
@@ -54,10 +61,17 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration) -> Result<ExitCode, Fai
         clients: CLIENTS,
         cores: vec![last],
         spin: !shared,
+        arrivals: Arrivals::Fixed,
+        warmup: Duration::ZERO,
+        tx_stamps: TxStamps::for_rate(Some(rate.unwrap_or(default_rate))),
+        start_at: None,
+        requests: Requests::default(),
+        keep_seconds: false,
     };
     let saturated = Plan {
         load: Load::Outstanding(OUTSTANDING),
         duration: duration.min(SATURATION_MAX),
+        tx_stamps: TxStamps::for_rate(None),
         ..steady.clone()
     };
 
@@ -72,7 +86,12 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration) -> Result<ExitCode, Fai
     }
     let totals = server.stop()?;
     report::print(&compare(&sum, &totals))?;
-    Ok(exit_code(&outcome, &steady))
+    let picture =
+        html.unwrap_or_else(|| env::temp_dir().join(format!("ntpload-demo-{}.html", process::id())));
+    Sinks::open(&[(Form::Html, Some(&picture))])?.write(|form| run_forms::form(form, &outcome, &steady))?;
+    report::print(&format!("picture of the steady load: {}\n", picture.display()))?;
+    // It shows what there is, on a busy machine too.
+    Ok(exit_code(&outcome, &steady, true))
 }
 
 fn introduction(server: &Server, first: usize, last: usize) -> String {

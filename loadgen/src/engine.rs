@@ -1,25 +1,34 @@
 //! One thread's loop: send what is due, take what has come.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use std::{io, mem};
 
+use crossbeam::channel::{Receiver, Sender};
 use crossbeam::utils::CachePadded;
 use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch, is_unreachable};
-use ntpring::wire::HEADER_LEN;
 
 use crate::accounting::{Counts, Unsent};
 use crate::clock;
+use crate::compose::{Composer, Ticket};
 use crate::flight::Flight;
-use crate::packet;
-use crate::pairing::{Measures, Pairing};
+use crate::measures::{Measures, Second};
+use crate::mix::{Expect, Kind};
+use crate::pairing::Pairing;
+use crate::population::Population;
+use crate::requests::Requests;
 use crate::schedule::Pace;
+use crate::series::Report;
+use crate::sources::Crowd;
+use crate::stamping::{Sampler, TxStamps};
 
 /// Requests per sendmmsg, and replies per recvmmsg.
 const BATCH: usize = 32;
-/// Replies longer than this are cut off, which is enough to know that they are too long.
+/// Replies longer than this are cut off, which is enough to know that they are too long; where control
+/// queries are answered, the header suffices too.
 const REPLY_MAX: usize = 128;
+const CONTROL_REPLY_MAX: usize = 1472;
 /// Receive buffer asked for, per socket.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// A sleeping thread wakes this much early and spins for the rest: timers of the kernel are late by 50 µs and
@@ -29,6 +38,7 @@ const WAKE_EARLY_NS: u64 = 100_000;
 const NAP: Duration = Duration::from_millis(10);
 /// After the last reply the sockets are listened to for so long, for duplicates.
 const LINGER_NS: u64 = 50_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 /// A target whose host refuses everything for so long is given up.
 const REFUSED_PATIENCE_NS: u64 = 1_000_000_000;
 
@@ -38,11 +48,21 @@ pub(crate) struct Task {
     pub(crate) target: SocketAddr,
     /// The source address of each client.
     pub(crate) sources: Vec<IpAddr>,
+    /// Where each request has a source address of its own instead.
+    pub(crate) crowd: Option<Crowd>,
     pub(crate) pace: Pace,
     /// Places in the in-flight table.
     pub(crate) slots: usize,
     /// How long a request waits for its reply, in nanoseconds.
     pub(crate) timeout: u64,
+    /// What is asked.
+    pub(crate) requests: Requests,
+    /// Which of the clients asks next.
+    pub(crate) population: Population,
+    /// The load runs so long before anything counts, in nanoseconds.
+    pub(crate) warmup: u64,
+    /// Which requests the kernel stamps when they leave.
+    pub(crate) tx_stamps: TxStamps,
     /// Whether the thread has its core to itself, so that it may keep it busy in order to be on time.
     pub(crate) spin: bool,
 }
@@ -59,9 +79,15 @@ pub(crate) struct Live {
 #[derive(Clone, Debug)]
 pub(crate) struct Findings {
     pub(crate) counts: Counts,
-    pub(crate) measures: Measures,
-    /// From the start to the last request, or to when there were to be no more, in nanoseconds.
+    /// From where counting began to the last request, or to when there were to be no more, in nanoseconds.
     pub(crate) sending: u64,
+}
+
+/// How what is measured reaches the one who adds it up.
+#[derive(Clone, Debug)]
+pub(crate) struct Reporter {
+    pub(crate) reports: Sender<Report>,
+    pub(crate) spares: Receiver<Box<Measures>>,
 }
 
 /// A thread's sockets and books. It is built on the thread that runs it.
@@ -69,18 +95,37 @@ pub(crate) struct Engine<'a> {
     task: Task,
     sockets: ClientSockets,
     pairing: Pairing,
+    composer: Composer,
     batch: RequestBatch,
-    /// Cookie and intended time of each request in the batch.
-    batched: [(u64, u64); BATCH],
+    batched: [Batched; BATCH],
     /// Who sends the batch.
     client: usize,
     random: fastrand::Rng,
+    sampler: Sampler,
     start: u64,
+    /// When requests begin to count.
+    from: u64,
+    /// Which second since then it is, and when it ends; before that, when it begins.
+    second: Option<usize>,
+    turn: u64,
+    /// What this second's counts are compared to, and what the sockets had met before anything counted.
+    reported: Second,
+    unreachable_before: u64,
+    drops_before: u64,
     last_request: u64,
     /// When the pace was cut short.
     cut_at: Option<u64>,
+    reporter: Reporter,
     live: &'a Live,
     stop: &'a AtomicBool,
+}
+
+/// A request in the batch.
+#[derive(Clone, Copy)]
+struct Batched {
+    cookie: u64,
+    kind: Kind,
+    intended: u64,
 }
 
 impl<'a> Engine<'a> {
@@ -88,21 +133,53 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// The number of the client whose socket could not be opened, and why.
-    pub(crate) fn new(task: Task, live: &'a Live, stop: &'a AtomicBool) -> Result<Self, (usize, io::Error)> {
-        let sizes = ExchangeSizes { batch: BATCH, payload: REPLY_MAX, receive_buffer: RECEIVE_BUFFER };
-        let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+    pub(crate) fn new(
+        task: Task,
+        reporter: Reporter,
+        live: &'a Live,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, (usize, io::Error)> {
+        let supply = task.requests.supply();
+        let asks = |kind| supply.has(|other| other == kind);
+        let payload = if asks(Kind::Mode6) || asks(Kind::Mode7) { CONTROL_REPLY_MAX } else { REPLY_MAX };
+        let sizes = ExchangeSizes { batch: BATCH, payload, receive_buffer: RECEIVE_BUFFER };
+        let (sockets, batch) = match task.crowd {
+            None => {
+                let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
+                (sockets, RequestBatch::new(BATCH, supply.longest()))
+            }
+            Some(_) => {
+                let sockets = ClientSockets::with_any_source(task.sources.len(), task.target, sizes)?;
+                (sockets, RequestBatch::with_sources(BATCH, supply.longest(), task.target))
+            }
+        };
+        let sampler = Sampler::new(task.tx_stamps);
+        if sampler.is_on() {
+            sockets.stamp_sends().map_err(|error| (0, error))?;
+        }
         let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
+        let met = if asks(Kind::Interleaved) { sockets.clients() } else { 0 };
+        let key = task.requests.key.clone();
         Ok(Self {
-            pairing: Pairing::new(flight, task.timeout),
-            batch: RequestBatch::new(BATCH, HEADER_LEN),
-            batched: [(0, 0); BATCH],
+            pairing: Pairing::new(flight, task.timeout, key.clone(), met),
+            batch,
+            batched: [Batched { cookie: 0, kind: Kind::V4, intended: 0 }; BATCH],
+            composer: Composer::new(supply, key, fastrand::Rng::new()),
             client: 0,
             random: fastrand::Rng::new(),
+            sampler,
             start: 0,
+            from: 0,
+            second: None,
+            turn: 0,
+            reported: Second::default(),
+            unreachable_before: 0,
+            drops_before: 0,
             last_request: 0,
             cut_at: None,
             sockets,
             task,
+            reporter,
             live,
             stop,
         })
@@ -111,14 +188,17 @@ impl<'a> Engine<'a> {
     /// Runs the load from `start` (nanoseconds of CLOCK_MONOTONIC) until every request is answered or given
     /// up.
     pub(crate) fn run(mut self, start: u64) -> io::Result<Findings> {
-        self.start = start;
-        self.last_request = start;
-        let mut last_event = start;
+        self.begin(start)?;
+        let mut last_event = self.last_request;
         loop {
             let now = clock::now();
+            if now >= self.turn {
+                self.turn_second(now)?;
+            }
             self.consider_stopping(now);
             self.send_due(now);
             let received = self.sockets.receive(|reply| self.pairing.received(&reply))?;
+            self.sockets.late_send_stamps(&mut |request, stamp| self.pairing.stamped(request, stamp));
             // After receiving, so that replies which wait in the socket's queue are not given up.
             self.pairing.expire(now);
             self.show();
@@ -133,10 +213,62 @@ impl<'a> Engine<'a> {
         self.findings()
     }
 
-    fn consider_stopping(&mut self, now: u64) {
+    fn begin(&mut self, start: u64) -> io::Result<()> {
+        self.start = start;
+        self.from = start.saturating_add(self.task.warmup);
+        self.pairing.flight.count_from(self.from);
+        self.last_request = clock::now();
+        self.turn = self.from;
+        if self.task.warmup == 0 { self.count(0) } else { Ok(()) }
+    }
+
+    /// From now on everything counts.
+    fn count(&mut self, second: usize) -> io::Result<()> {
+        self.pairing.begin();
+        if self.pairing.heard {
+            self.unreachable_before = self.sockets.unreachable();
+        }
+        self.drops_before = self.sockets.drops()?;
+        self.set_second(second);
+        Ok(())
+    }
+
+    fn turn_second(&mut self, now: u64) -> io::Result<()> {
+        let second = (now.saturating_sub(self.from) / SECOND_NS) as usize;
+        if self.second.is_none() {
+            return self.count(second);
+        }
+        self.report();
+        self.set_second(second);
+        Ok(())
+    }
+
+    fn set_second(&mut self, second: usize) {
+        self.second = Some(second);
+        self.turn = self.from + (second as u64 + 1) * SECOND_NS;
+    }
+
+    /// Hands over what was measured since the last report.
+    fn report(&mut self) {
+        let Some(second) = self.second else { return };
         let counts = &self.pairing.counts;
-        let refused = counts.answered == 0
-            && counts.unreachable + self.sockets.unreachable() > 0
+        let now = Second {
+            sent: counts.sent,
+            answered: counts.answered,
+            lost: counts.lost + counts.late,
+            ..Second::default()
+        };
+        let counts = now.since(&self.reported);
+        self.reported = now;
+        let spare = self.reporter.spares.try_recv().unwrap_or_default();
+        let measures = mem::replace(&mut self.pairing.measures, spare);
+        // Who adds up outlives the threads that report.
+        let _ = self.reporter.reports.send(Report { second, counts, measures });
+    }
+
+    fn consider_stopping(&mut self, now: u64) {
+        let refused = !self.pairing.heard
+            && self.pairing.counts.unreachable + self.sockets.unreachable() > 0
             && now > self.start + REFUSED_PATIENCE_NS;
         if self.cut_at.is_none() && (refused || self.stop.load(Relaxed)) {
             self.task.pace.cut();
@@ -149,23 +281,31 @@ impl<'a> Engine<'a> {
         if self.batch.done() == self.batch.len() {
             self.fill_batch(now);
         }
+        self.send_batch();
+        if self.batch.is_stamped() {
+            let note = &mut |request: &[u8], stamp| self.pairing.stamped(request, stamp);
+            self.sockets.send_stamps(self.client, note);
+        }
+    }
+
+    fn send_batch(&mut self) {
         let mut retried = false;
         while self.batch.done() < self.batch.len() {
             let done = self.batch.done();
             let sent_at = clock::now();
             match self.sockets.send(self.client, &mut self.batch) {
                 Ok(sent) => {
-                    for &(cookie, intended) in &self.batched[done..done + sent] {
-                        self.pairing.sent(cookie, self.client, intended, sent_at);
+                    for &Batched { cookie, kind, intended } in &self.batched[done..done + sent] {
+                        self.pairing.sent(cookie, kind, self.client, intended, sent_at);
                     }
                     self.last_request = sent_at;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let (cookie, intended) = self.batched[done];
+                    let Batched { cookie, intended, .. } = self.batched[done];
                     if sent_at.saturating_sub(intended) <= self.task.timeout {
                         break;
                     }
-                    self.pairing.given_up(cookie, Unsent::Behind);
+                    self.pairing.given_up(cookie, intended, Unsent::Behind);
                     self.batch.skip();
                 }
                 // News about an earlier request; this one is not to blame, unless it meets the same again.
@@ -174,7 +314,8 @@ impl<'a> Engine<'a> {
                     retried = true;
                 }
                 Err(_) => {
-                    self.pairing.given_up(self.batched[done].0, Unsent::Refused);
+                    let Batched { cookie, intended, .. } = self.batched[done];
+                    self.pairing.given_up(cookie, intended, Unsent::Refused);
                     self.batch.skip();
                     retried = false;
                 }
@@ -186,20 +327,38 @@ impl<'a> Engine<'a> {
         self.batch.clear();
         let Some(elapsed) = now.checked_sub(self.start) else { return };
         let room = self.pairing.flight.room().min(BATCH);
+        let mut owed = self.pairing.flight.owed();
         while self.batch.len() < room {
             let at = self.batch.len();
-            let in_flight = self.pairing.flight.waiting() + at;
-            let Some(intended) = self.task.pace.take(elapsed, in_flight) else { break };
-            self.pairing.counts.scheduled += 1;
+            let Some(intended) = self.task.pace.take(elapsed, owed) else { break };
+            let due = self.start + intended;
+            self.pairing.scheduled(due);
             if elapsed - intended > self.task.timeout {
-                self.pairing.unsent(Unsent::Behind);
+                self.pairing.unsent(due, Unsent::Behind);
                 continue;
             }
-            let cookie = self.pairing.flight.cookie(at, self.random.u64(..));
-            self.batched[at] = (cookie, self.start + intended);
-            self.batch.push(&packet::request(cookie));
+            if at == 0 {
+                self.client = self.task.population.choose(&mut self.random) as usize;
+            }
+            let ticket = Ticket {
+                cookie: self.pairing.flight.cookie(at, self.random.u64(..)),
+                sequence: self.pairing.flight.sequence(at),
+                met: self.pairing.met(self.client),
+            };
+            let (kind, request) = self.composer.compose(ticket);
+            owed += usize::from(kind.expects() == Expect::Answer);
+            if kind == Kind::Interleaved {
+                self.pairing.forget(self.client);
+            }
+            self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: due };
+            match &mut self.task.crowd {
+                None => self.batch.push(request),
+                Some(crowd) => self.batch.push_from(request, crowd.choose(&mut self.random)),
+            };
+            if self.sampler.choose() {
+                self.batch.stamp_last();
+            }
         }
-        self.client = (self.client + 1) % self.sockets.clients();
     }
 
     fn show(&self) {
@@ -241,11 +400,12 @@ impl<'a> Engine<'a> {
 
     fn findings(mut self) -> io::Result<Findings> {
         self.pairing.expire(u64::MAX);
-        let Pairing { mut counts, measures, .. } = self.pairing;
-        counts.unreachable += self.sockets.unreachable();
-        counts.local_drops = self.sockets.drops()?;
+        self.report();
+        let mut counts = self.pairing.counts;
+        counts.unreachable += self.sockets.unreachable() - self.unreachable_before;
+        counts.local_drops = self.sockets.drops()? - self.drops_before;
         debug_assert!(counts.close(), "{counts:?}");
         let end = self.cut_at.unwrap_or(self.last_request).max(self.last_request);
-        Ok(Findings { counts, measures, sending: end - self.start })
+        Ok(Findings { counts, sending: end.saturating_sub(self.from) })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::mix::{Expect, Kind};
+
 /// A ring of the latest requests, oldest first. It remembers a request beyond its timeout until the place is
 /// needed again, so that late and second replies are known for what they are.
 #[derive(Debug)]
@@ -12,19 +14,37 @@ pub(crate) struct Flight {
     oldest: u64,
     next: u64,
     timeout: u64,
+    /// Requests that were meant to leave earlier than this do not count.
+    counts_from: u64,
     waiting: usize,
-    waiting_by_client: Box<[u32]>,
+    /// Those of them that a server must answer.
+    owed: usize,
+    clients: Box<[Client]>,
+}
+
+/// What one socket waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    waiting: u32,
+    /// Those of them whose answer would not tell which request it is for.
+    anonymous: u32,
+    /// How many of those have been answered, although they should not.
+    blamed: u32,
 }
 
 /// One request. Times are nanoseconds of CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    cookie: u64,
+    pub(crate) cookie: u64,
     /// When it was meant to leave.
     pub(crate) intended: u64,
-    /// When it left.
+    /// When it was handed to the kernel.
     pub(crate) sent: u64,
+    /// When it left by the kernel's stamp, in nanoseconds of CLOCK_REALTIME since 1970; 0 if that is not
+    /// known.
+    pub(crate) stamped: u64,
     client: u32,
+    pub(crate) kind: Kind,
     state: State,
 }
 
@@ -33,13 +53,17 @@ pub(crate) struct Slot {
 pub(crate) enum State {
     /// Its reply may come in time.
     Waiting,
+    /// The same, and something has come that was no reply to it: it will not count as silent.
+    Spoiled,
     /// Its reply did not come in time.
     Lost,
+    /// No reply came in time, which is right for its kind.
+    Silent,
     /// Its reply came, or it was never sent.
     Settled,
 }
 
-/// Largest table, in requests: 128 MiB.
+/// Largest table, in requests: 160 MiB.
 pub(crate) const SLOTS_MAX: usize = 1 << 22;
 const SLOTS_MIN: usize = 1 << 10;
 /// The client of a place that was never used.
@@ -59,14 +83,24 @@ impl Flight {
     pub(crate) fn new(slots: usize, clients: usize, timeout: u64) -> Self {
         // Not all zero bits, so that the memory is really written, and the loop never meets a page for the
         // first time.
-        let empty = Slot { cookie: 0, intended: 0, sent: 0, client: NOBODY, state: State::Settled };
+        let empty = Slot {
+            cookie: 0,
+            intended: 0,
+            sent: 0,
+            stamped: 0,
+            client: NOBODY,
+            kind: Kind::Other,
+            state: State::Settled,
+        };
         Self {
             slots: vec![empty; slots.next_power_of_two()].into_boxed_slice(),
             oldest: 0,
             next: 0,
             timeout,
+            counts_from: 0,
             waiting: 0,
-            waiting_by_client: vec![0; clients].into_boxed_slice(),
+            owed: 0,
+            clients: vec![Client::default(); clients].into_boxed_slice(),
         }
     }
 
@@ -80,9 +114,19 @@ impl Flight {
         self.waiting
     }
 
+    /// Those of them that a server must answer.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed
+    }
+
     /// Whether a request of this socket waits for its reply.
     pub(crate) fn is_waiting(&self, client: usize) -> bool {
-        self.waiting_by_client.get(client).is_some_and(|&waiting| waiting > 0)
+        self.clients.get(client).is_some_and(|client| client.waiting > 0)
+    }
+
+    /// The sequence number of the request that follows after `ahead` others: its place, as far as 16 bits go.
+    pub(crate) fn sequence(&self, ahead: usize) -> u16 {
+        self.place(self.next + ahead as u64) as u16
     }
 
     /// The cookie of the request that follows after `ahead` others: `random`, in which the request's place
@@ -93,48 +137,118 @@ impl Flight {
         (random & !mask) | (((self.next + ahead as u64) ^ (random >> 32)) & mask)
     }
 
+    /// Only requests that are meant to leave at `time` or later are counted as lost.
+    pub(crate) fn count_from(&mut self, time: u64) {
+        self.counts_from = time;
+    }
+
+    /// Whether a request that is meant to leave at this time counts.
+    pub(crate) fn counts(&self, intended: u64) -> bool {
+        intended >= self.counts_from
+    }
+
+    /// Notes when the kernel says that the waiting request with this cookie left.
+    pub(crate) fn stamp(&mut self, cookie: u64, stamped: u64) {
+        let place = self.place_of(cookie);
+        let slot = &mut self.slots[place];
+        if slot.cookie == cookie && slot.state == State::Waiting {
+            slot.stamped = stamped;
+        }
+    }
+
     /// Enters the next request as sent.
-    pub(crate) fn launch(&mut self, cookie: u64, client: usize, intended: u64, sent: u64) {
+    pub(crate) fn launch(&mut self, cookie: u64, kind: Kind, client: usize, intended: u64, sent: u64) {
         self.waiting += 1;
-        self.waiting_by_client[client] += 1;
-        self.enter(Slot { cookie, intended, sent, client: client as u32, state: State::Waiting });
+        self.owed += usize::from(kind.expects() == Expect::Answer);
+        self.clients[client].waiting += 1;
+        self.clients[client].anonymous += u32::from(kind.is_anonymous());
+        let (client, state) = (client as u32, State::Waiting);
+        self.enter(Slot { cookie, intended, sent, stamped: 0, client, kind, state });
     }
 
     /// Enters the next request as one that will not be sent.
     pub(crate) fn scrub(&mut self, cookie: u64) {
-        self.enter(Slot { cookie, intended: 0, sent: 0, client: 0, state: State::Settled });
+        let (kind, state) = (Kind::Other, State::Settled);
+        self.enter(Slot { cookie, intended: 0, sent: 0, stamped: 0, client: 0, kind, state });
     }
 
-    /// Gives up the requests whose timeout is over at `now`; returns how many were waiting.
-    pub(crate) fn expire(&mut self, now: u64) -> u64 {
-        let mut lost = 0;
+    /// Gives up the requests whose timeout is over at `now`, and tells of each that counts its kind, and
+    /// whether it is [`State::Lost`] or [`State::Silent`].
+    pub(crate) fn expire(&mut self, now: u64, mut tell: impl FnMut(Kind, State)) {
         while self.oldest < self.next {
             let place = self.place(self.oldest);
             let slot = self.slots[place];
-            if slot.state == State::Waiting {
+            if slot.is_waiting() {
                 if now.saturating_sub(slot.sent) <= self.timeout {
                     break;
                 }
-                self.leave(place, State::Lost);
-                lost += 1;
+                let state = self.state_at_expiry(&slot);
+                self.leave(place, state);
+                if self.counts(slot.intended) {
+                    tell(slot.kind, state);
+                }
             }
             self.oldest += 1;
         }
-        lost
     }
 
-    /// The request with this cookie and the state it was in. It is settled now.
-    pub(crate) fn settle(&mut self, cookie: u64) -> Option<(Slot, State)> {
-        let place = ((cookie ^ (cookie >> 32)) & self.mask()) as usize;
-        let slot = *self.slots.get(place)?;
-        if slot.cookie != cookie || slot.client == NOBODY {
-            return None;
+    fn state_at_expiry(&mut self, slot: &Slot) -> State {
+        let client = &mut self.clients[slot.client as usize];
+        if slot.kind.expects() == Expect::Answer || slot.state == State::Spoiled {
+            return State::Lost;
         }
-        match slot.state {
-            State::Waiting => self.leave(place, State::Settled),
-            State::Lost | State::Settled => self.slots[place].state = State::Settled,
+        if slot.kind.is_anonymous() && client.blamed > 0 {
+            client.blamed -= 1;
+            return State::Lost;
         }
-        Some((slot, slot.state))
+        State::Silent
+    }
+
+    /// The place of the request with this cookie, and the request. An interleaved one is known by the
+    /// complement of its cookie too, which leads to the same place.
+    pub(crate) fn find(&self, cookie: u64) -> Option<(usize, Slot)> {
+        let place = self.place_of(cookie);
+        let slot = self.slots[place];
+        let interleaved = slot.kind == Kind::Interleaved && slot.cookie == !cookie;
+        let known = slot.client != NOBODY && (slot.cookie == cookie || interleaved);
+        known.then_some((place, slot))
+    }
+
+    /// The control query of this socket that has this sequence number: one that waits, if there are several.
+    pub(crate) fn find_control(&self, sequence: u16, client: usize) -> Option<(usize, Slot)> {
+        let candidates = (usize::from(sequence)..self.slots.len()).step_by(1 << 16);
+        candidates
+            .map(|place| (place, self.slots[place]))
+            .filter(|(_, slot)| slot.kind == Kind::Mode6 && slot.client as usize == client)
+            .max_by_key(|(_, slot)| (slot.is_waiting(), slot.sent))
+    }
+
+    /// Something came for the request at `place` that was no reply to it.
+    pub(crate) fn spoil(&mut self, place: usize) {
+        let slot = &mut self.slots[place];
+        if slot.is_waiting() {
+            slot.state = State::Spoiled;
+        }
+    }
+
+    /// Something came that can only be the answer to one of this socket's requests that have no name: false
+    /// if it waits for no more of them.
+    pub(crate) fn blame(&mut self, client: usize) -> bool {
+        let Some(client) = self.clients.get_mut(client) else { return false };
+        let guilty = client.blamed < client.anonymous;
+        client.blamed += u32::from(guilty);
+        guilty
+    }
+
+    /// The request at `place` has its reply; returns the state it was in.
+    pub(crate) fn settle(&mut self, place: usize) -> State {
+        let before = self.slots[place].state;
+        if self.slots[place].is_waiting() {
+            self.leave(place, State::Settled);
+        } else {
+            self.slots[place].state = State::Settled;
+        }
+        before
     }
 
     fn enter(&mut self, slot: Slot) {
@@ -148,7 +262,15 @@ impl Flight {
         let slot = &mut self.slots[place];
         slot.state = state;
         self.waiting -= 1;
-        self.waiting_by_client[slot.client as usize] -= 1;
+        self.owed -= usize::from(slot.kind.expects() == Expect::Answer);
+        let client = &mut self.clients[slot.client as usize];
+        client.waiting -= 1;
+        client.anonymous -= u32::from(slot.kind.is_anonymous());
+        client.blamed = client.blamed.min(client.anonymous);
+    }
+
+    fn place_of(&self, cookie: u64) -> usize {
+        ((cookie ^ (cookie >> 32)) & self.mask()) as usize
     }
 
     fn place(&self, number: u64) -> usize {
@@ -160,72 +282,11 @@ impl Flight {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUT: u64 = 100;
-
-    fn launch(flight: &mut Flight, sent: u64) -> u64 {
-        let cookie = flight.cookie(0, fastrand::u64(..));
-        flight.launch(cookie, 0, sent, sent);
-        cookie
-    }
-
-    #[test]
-    fn every_cookie_finds_its_request_once() {
-        let mut flight = Flight::new(1024, 1, TIMEOUT);
-        let cookies: Vec<u64> = (0..1024).map(|sent| launch(&mut flight, sent)).collect();
-        assert_eq!((flight.room(), flight.waiting()), (0, 1024));
-        for (sent, &cookie) in cookies.iter().enumerate() {
-            let (slot, state) = flight.settle(cookie).unwrap();
-            assert_eq!((slot.sent, state), (sent as u64, State::Waiting));
-            assert_eq!(flight.settle(cookie).unwrap().1, State::Settled);
-            assert!(flight.settle(cookie ^ 1 << 63).is_none());
-        }
-        assert!(!flight.is_waiting(0));
-    }
-
-    #[test]
-    fn an_empty_place_is_no_request_with_cookie_zero() {
-        assert!(Flight::new(1024, 1, TIMEOUT).settle(0).is_none());
-    }
-
-    #[test]
-    fn cookies_of_a_batch_belong_to_the_requests_in_their_order() {
-        let mut flight = Flight::new(1024, 1, TIMEOUT);
-        let cookies = [flight.cookie(0, 1 << 40), flight.cookie(1, 2 << 40), flight.cookie(2, 3 << 40)];
-        flight.launch(cookies[0], 0, 0, 0);
-        flight.scrub(cookies[1]);
-        flight.launch(cookies[2], 0, 2, 2);
-        assert_eq!(flight.waiting(), 2);
-        assert_eq!(
-            cookies.map(|c| flight.settle(c).unwrap().1),
-            [State::Waiting, State::Settled, State::Waiting]
-        );
-    }
-
-    #[test]
-    fn a_lost_request_is_remembered_until_its_place_is_needed() {
-        let mut flight = Flight::new(1024, 1, TIMEOUT);
-        let (first, second) = (launch(&mut flight, 0), launch(&mut flight, 1));
-        assert_eq!(flight.expire(TIMEOUT), 0);
-        assert_eq!(flight.expire(TIMEOUT + 1), 1);
-        assert_eq!((flight.room(), flight.waiting()), (1023, 1));
-        assert_eq!(flight.settle(first).unwrap().1, State::Lost);
-        assert_eq!(flight.settle(first).unwrap().1, State::Settled);
-        for _ in 0..1023 {
-            launch(&mut flight, 50);
-        }
-        assert!(flight.settle(first).is_none());
-        assert_eq!(flight.settle(second).unwrap().1, State::Waiting);
-    }
-
-    #[test]
-    fn the_table_holds_twice_what_can_wait_or_is_refused() {
-        assert_eq!(Flight::slots_for(1_000_000, Duration::from_secs(1)), Some(1 << 21));
-        assert_eq!(Flight::slots_for(10, Duration::from_secs(1)), Some(1 << 10));
-        assert_eq!(Flight::slots_for(1_000_000, Duration::from_secs(10)), None);
-        assert_eq!(Flight::slots_for(u64::MAX, Duration::MAX), None);
+impl Slot {
+    fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Spoiled)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 
 /// Longest time that is told apart: 60 s, in nanoseconds.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -12,6 +15,10 @@ const DIGITS: u8 = 3;
 /// Times in nanoseconds, 1 ns to 60 s, with an error of at most 0.1 %. Recording allocates nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Times(Histogram<u64>);
+
+/// The same in little memory: each time that occurs, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sparse(Vec<(u64, u64)>);
 
 /// What a distribution comes to, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,12 +42,23 @@ pub(crate) struct Bucket {
     pub(crate) count: u64,
 }
 
-impl Times {
+impl Default for Times {
     /// Nothing recorded yet.
-    pub(crate) fn new() -> Self {
+    fn default() -> Self {
         Self(Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("these bounds are valid"))
     }
+}
 
+impl Sparse {
+    /// The distribution again.
+    pub(crate) fn times(&self) -> Times {
+        let mut times = Times::default();
+        self.0.iter().for_each(|&(value, count)| times.0.saturating_record_n(value, count));
+        times
+    }
+}
+
+impl Times {
     /// One more; what is longer than 60 s counts as 60 s.
     #[inline]
     pub(crate) fn record(&mut self, nanoseconds: u64) {
@@ -58,20 +76,85 @@ impl Times {
         self.0.is_empty()
     }
 
+    /// How many were recorded.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time, in microseconds, that is the `rank`th from the shortest, which is the first.
+    pub(crate) fn value_at_rank(&self, rank: u64) -> f64 {
+        // Half a rank below, so that rounding cannot make it the next one.
+        self.0.value_at_quantile((rank as f64 - 0.5) / self.len() as f64) as f64 / 1e3
+    }
+
+    /// The same in little memory.
+    pub(crate) fn sparse(&self) -> Sparse {
+        let recorded = self.0.iter_recorded();
+        Sparse(recorded.map(|step| (step.value_iterated_to(), step.count_since_last_iteration())).collect())
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.0.reset();
+    }
+
     /// `None` if nothing was recorded.
     pub(crate) fn summary(&self) -> Option<Summary> {
-        let quantile = |q| self.0.value_at_quantile(q) as f64 / 1e3;
         (!self.is_empty()).then(|| Summary {
             count: self.0.len(),
             min: self.0.min() as f64 / 1e3,
             mean: self.0.mean() / 1e3,
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            p999: quantile(0.999),
-            p9999: quantile(0.9999),
+            p50: self.at(0.5),
+            p90: self.at(0.9),
+            p99: self.at(0.99),
+            p999: self.at(0.999),
+            p9999: self.at(0.9999),
             max: self.0.max() as f64 / 1e3,
         })
+    }
+
+    /// The whole histogram as text: base64 of HdrHistogram's V2 encoding, deflated, which readers in every
+    /// language understand.
+    pub(crate) fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        // Only a histogram that cannot be addressed, or a writer that fails, is refused; a Vec never fails.
+        let written = V2DeflateSerializer::new().serialize(&self.0, &mut bytes);
+        written.expect("a histogram of 64-bit counts fits its encoding");
+        BASE64.encode(bytes)
+    }
+
+    /// Reads what [`Times::encode`], or any other HdrHistogram library, has written.
+    ///
+    /// # Errors
+    /// What is wrong with the text, as a clause.
+    pub(crate) fn decode(text: &str) -> Result<Self, String> {
+        let bytes = BASE64.decode(text).map_err(|error| format!("its histogram is no base64: {error}"))?;
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| format!("its histogram cannot be read: {error}"))?;
+        let mut times = Self::default();
+        times.0.add(&histogram).map_err(|error| format!("its histogram is of other times: {error}"))?;
+        Ok(times)
+    }
+
+    /// The time below which part `quantile` of all lie, in microseconds.
+    pub(crate) fn at(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    /// The curve of latency by percentile: (one in how many takes longer, microseconds), as far as samples
+    /// go.
+    pub(crate) fn percentiles(&self) -> Vec<(f64, f64)> {
+        const TICKS_PER_HALF: u32 = 8;
+        let steps = self.0.iter_quantiles(TICKS_PER_HALF);
+        let points = steps.map(|step| (step.quantile_iterated_to(), step.value_iterated_to()));
+        let points = points.filter(|(quantile, _)| *quantile < 1.0);
+        points.map(|(quantile, ns)| (1.0 / (1.0 - quantile), ns as f64 / 1e3)).collect()
+    }
+
+    /// How it is written to an interval log.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
     }
 
     /// Six buckets per decade, from the first that is not empty to the last.
@@ -105,7 +188,7 @@ mod tests {
     use super::*;
 
     fn times(nanoseconds: impl IntoIterator<Item = u64>) -> Times {
-        let mut times = Times::new();
+        let mut times = Times::default();
         nanoseconds.into_iter().for_each(|time| times.record(time));
         times
     }
@@ -126,7 +209,7 @@ mod tests {
         ] {
             assert!((found / expected - 1.0).abs() <= 0.001, "{found} instead of {expected}");
         }
-        assert_eq!(Times::new().summary(), None);
+        assert_eq!(Times::default().summary(), None);
     }
 
     #[test]
@@ -138,6 +221,15 @@ mod tests {
         let at = |from| buckets.iter().find(|bucket| bucket.from == Duration::from_micros(from)).unwrap();
         assert_eq!((at(150).count, at(700).count), (1, 1));
         assert_eq!(buckets.last().unwrap().from, Duration::from_secs(50));
+    }
+
+    #[test]
+    fn text_holds_the_whole_histogram() {
+        let before = times((0..10_000).map(|time| time * time));
+        let after = Times::decode(&before.encode()).unwrap();
+        assert_eq!(after.0, before.0);
+        assert!(Times::decode("no base64!").is_err());
+        assert!(Times::decode("AAAA").is_err(), "base64 of no histogram");
     }
 
     #[test]

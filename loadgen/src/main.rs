@@ -2,27 +2,53 @@
 //!
 //! One thread per core runs an [`engine`]: it sends what its [`schedule`] says, and [`pairing`] brings
 //! replies and requests together by the random number in each request, which [`flight`] remembers. [`run`]
-//! starts the threads and adds up what they found; [`report`] and [`json`] show it.
+//! starts the threads and adds up what they found; [`report`] shows it, [`run_forms`] writes its forms.
+//! [`sweep`] runs one trial after another as its [`search`] says, [`merge`] adds up the results of several
+//! hosts, [`plan`] turns them into [`capacity`].
 
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod capacity;
+mod chart;
 mod cli;
 mod clock;
+mod compose;
+mod condition;
 mod demo;
 mod engine;
 mod failure;
 mod flight;
 mod histogram;
+mod hlog;
 mod interrupt;
 mod json;
+mod keys;
+mod measures;
+mod merge;
+mod mix;
+mod output;
 mod packet;
+mod page;
 mod pairing;
+mod pcap;
+mod plan;
+mod plan_forms;
+mod population;
 mod progress;
 mod report;
+mod requests;
 mod run;
+mod run_forms;
 mod schedule;
+mod search;
+mod series;
+mod sources;
+mod stamping;
+mod sweep;
+mod sweep_forms;
 mod target;
+mod units;
 mod warnings;
 
 use std::process::ExitCode;

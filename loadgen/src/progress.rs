@@ -1,5 +1,6 @@
 //! The live line.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::Live;
+use crate::report;
 
 /// How often the line is renewed. The rate it shows is that of the last interval.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -25,14 +27,15 @@ impl Progress {
         Self { name, duration }
     }
 
-    /// Shows the sum of all threads until `finished`.
-    pub(crate) fn show(&self, live: &[Live], finished: impl Fn() -> bool) {
+    /// Shows the sum of all threads until `glance` says that it is over; else it says what the 99th
+    /// percentile of latency was in the last second, in microseconds.
+    pub(crate) fn show(&self, live: &[Live], mut glance: impl FnMut() -> ControlFlow<(), Option<f64>>) {
         let bar = ProgressBar::new(self.duration.as_millis().try_into().unwrap_or(u64::MAX));
         bar.set_style(style());
         bar.set_prefix(self.name);
         let start = Instant::now();
         let (mut shown_at, mut answered_then) = (start, 0);
-        while !finished() {
+        while let ControlFlow::Continue(p99) = glance() {
             thread::sleep(GLANCE);
             let since = shown_at.elapsed();
             if since < INTERVAL {
@@ -45,7 +48,8 @@ impl Progress {
                 (sum(|live| &live.sent), sum(|live| &live.answered), sum(|live| &live.lost));
             let rate = answered.saturating_sub(answered_then) as f64 / since.as_secs_f64();
             let loss = 100.0 * lost as f64 / sent.max(1) as f64;
-            bar.set_message(format!("{rate:.0} answers/s · sent {sent} · lost {lost} ({loss:.3} %)"));
+            let p99 = p99.map_or_else(String::new, |p99| format!(" · p99 {}", report::time(p99)));
+            bar.set_message(format!("{rate:.0} answers/s · sent {sent} · lost {lost} ({loss:.3} %){p99}"));
             bar.set_position(start.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
             (shown_at, answered_then) = (Instant::now(), answered);
         }

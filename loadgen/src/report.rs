@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use crate::accounting::{Counts, Invalid, Kod, Unsent};
+use crate::accounting::{Counts, Invalid, KindCounts, Kod, Unsent};
 use crate::failure::Failure;
 use crate::histogram::{Bucket, Times};
+use crate::mix::Kind;
 use crate::run::{Load, Outcome, Plan};
 use crate::warnings;
 
@@ -42,8 +43,11 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
         }
     };
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
+    let requests = plan.requests.describe().map_or_else(String::new, |what| format!("  asked      {what}\n"));
+    // A result of several hosts has none of its own.
+    let generator = if cores.is_empty() { "" } else { ", generator on cpu " };
     format!(
-        "{}: {load} for {:.1} s{}, from {} clients, generator on cpu {}\n",
+        "{}: {load} for {:.1} s{}, from {} clients{generator}{}\n{requests}",
         plan.target,
         outcome.span(plan).as_secs_f64(),
         if outcome.interrupted { " (interrupted)" } else { "" },
@@ -78,16 +82,38 @@ fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {
     line(
         text,
         format_args!(
-            "  sent       {} = {} answered + {} late + {} lost + {} turned away{}",
+            "  sent       {} = {} answered + {} late + {} lost + {} turned away{} + {} rightly silent",
             counts.sent,
             counts.answered,
             counts.late,
             counts.lost,
             counts.kod(),
-            reasons(Kod::ALL.map(Kod::name), counts.kod)
+            reasons(Kod::ALL.map(Kod::name), counts.kod),
+            counts.silent
         ),
     );
     besides(text, counts);
+    kinds(text, counts);
+}
+
+/// What became of each kind of request, where there are several, or one that may be left without an answer.
+fn kinds(text: &mut String, counts: &Counts) {
+    let sent: Vec<(Kind, &KindCounts)> =
+        Kind::ALL.into_iter().zip(&counts.by_kind).filter(|(_, counts)| counts.sent > 0).collect();
+    if let [] | [(Kind::V4, _)] = sent[..] {
+        return;
+    }
+    let columns = ["kind", "sent", "answered", "lost+late", "turned away", "silent"];
+    let [kind, rest @ ..] = columns;
+    let row = |name: &str, cells: [String; 5]| {
+        format!("  {name:<12}{}", cells.map(|cell| format!("{cell:>12}")).concat())
+    };
+    line(text, format_args!("{}", row(kind, rest.map(str::to_owned))));
+    for (kind, of_kind) in sent {
+        let KindCounts { sent, answered, late, lost, kod, silent } = *of_kind;
+        let cells = [sent, answered, lost + late, kod, silent].map(|count| count.to_string());
+        line(text, format_args!("{}", row(kind.name(), cells)));
+    }
 }
 
 fn besides(text: &mut String, counts: &Counts) {
@@ -117,7 +143,7 @@ fn reasons<const N: usize>(names: [&str; N], counts: [u64; N]) -> String {
 }
 
 fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
-    let Some(latency) = outcome.measures.latency.summary() else { return };
+    let Some(latency) = outcome.measures.intended.summary() else { return };
     let from = match plan.load {
         Load::Rate(_) => "intended send time",
         Load::Outstanding(_) => "send time (a closed loop intends none: it waits for a slow server)",
@@ -144,7 +170,42 @@ fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
             ),
         );
     }
-    draw(text, &outcome.measures.latency);
+    draw(text, &outcome.measures.intended);
+    server(text, outcome);
+}
+
+/// What the stamps of both kernels and of the server tell.
+fn server(text: &mut String, outcome: &Outcome) {
+    let measures = &outcome.measures;
+    for (name, times) in [
+        ("on the wire (kernel stamp to kernel stamp)", &measures.wire),
+        ("in the server (its T3 − T2)", &measures.residence),
+    ] {
+        let Some(times) = times.summary() else { continue };
+        line(
+            text,
+            format_args!(
+                "{name}: p50 {}   p99 {}   max {}   ({} samples)",
+                time(times.p50),
+                time(times.p99),
+                time(times.max),
+                times.count
+            ),
+        );
+    }
+    if let (Some(offset), Some(bound)) = (measures.offset.summary(), measures.offset_bound.summary()) {
+        line(
+            text,
+            format_args!(
+                "server's clock before this one: p50 {}   p99 {}   {} to {}   (an uneven path can do ±{} to it)",
+                time(offset.p50),
+                time(offset.p99),
+                time(offset.min),
+                time(offset.max),
+                time(bound.p50)
+            ),
+        );
+    }
 }
 
 fn draw(text: &mut String, times: &Times) {
@@ -167,15 +228,15 @@ fn bar(count: u64, most: u64) -> String {
 }
 
 /// Microseconds with three significant digits, in the unit that suits them.
-fn time(us: f64) -> String {
-    let (value, unit) = if us < 1e3 {
+pub(crate) fn time(us: f64) -> String {
+    let (value, unit) = if us.abs() < 1e3 {
         (us, "µs")
-    } else if us < 1e6 {
+    } else if us.abs() < 1e6 {
         (us / 1e3, "ms")
     } else {
         (us / 1e6, "s")
     };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let digits = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
     format!("{value:.digits$} {unit}")
 }
 
@@ -202,9 +263,15 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_and_a_unit() {
-        for (us, expected) in
-            [(0.5, "0.50 µs"), (21.34, "21.3 µs"), (999.0, "999 µs"), (1_234.0, "1.23 ms"), (2e6, "2.00 s")]
-        {
+        for (us, expected) in [
+            (0.5, "0.50 µs"),
+            (21.34, "21.3 µs"),
+            (999.0, "999 µs"),
+            (-5.5, "-5.50 µs"),
+            (-2_000.0, "-2.00 ms"),
+            (1_234.0, "1.23 ms"),
+            (2e6, "2.00 s"),
+        ] {
             assert_eq!(time(us), expected);
         }
         assert_eq!(edge(Duration::from_nanos(1_500)), "1.5 µs");

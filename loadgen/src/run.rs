@@ -1,23 +1,29 @@
 //! One run: threads on their cores, one common start, one result.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam::channel::{self, Sender};
 use ntpring::sys::thread::pin_to;
 
 use crate::accounting::Counts;
 use crate::clock;
-use crate::engine::{Engine, Findings, Live, Task};
+use crate::engine::{Engine, Findings, Live, Reporter, Task};
 use crate::failure::Failure;
 use crate::flight::{Flight, SLOTS_MAX};
-use crate::pairing::Measures;
+use crate::measures::{Measures, Second};
+use crate::population::Population;
 use crate::progress::Progress;
-use crate::schedule::{Pace, Schedule};
+use crate::requests::Requests;
+use crate::schedule::{Arrivals, Demand, Pace, Schedule};
+use crate::series::Series;
+use crate::sources::Crowd;
+use crate::stamping::TxStamps;
 use crate::target;
 
 /// What a run is to do.
@@ -34,6 +40,18 @@ pub(crate) struct Plan {
     pub(crate) cores: Vec<usize>,
     /// Whether the threads may keep their cores busy.
     pub(crate) spin: bool,
+    /// How requests of an open loop are spread over time.
+    pub(crate) arrivals: Arrivals,
+    /// The load runs so long before anything counts.
+    pub(crate) warmup: Duration,
+    /// Which requests the kernel stamps when they leave.
+    pub(crate) tx_stamps: TxStamps,
+    /// When to start, so that several hosts start together; at once if `None`.
+    pub(crate) start_at: Option<SystemTime>,
+    /// What is asked, and by whom.
+    pub(crate) requests: Requests,
+    /// Whether each second's measures are kept, beside its counts.
+    pub(crate) keep_seconds: bool,
 }
 
 /// How much.
@@ -50,6 +68,10 @@ pub(crate) enum Load {
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
     pub(crate) measures: Measures,
+    /// What became of each second, the first first.
+    pub(crate) seconds: Vec<Second>,
+    /// When the first second began.
+    pub(crate) started: SystemTime,
     /// How long requests were sent.
     pub(crate) sending: Duration,
     /// Whether the user ended it.
@@ -62,7 +84,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// keep the rate.
 const HICCUP: Duration = Duration::from_millis(50);
 /// Between "all sockets are open" and the first request.
-const HEAD_START_NS: u64 = 5_000_000;
+const HEAD_START: Duration = Duration::from_millis(5);
+/// Empty measures per thread that lie ready at the start.
+const SPARES: usize = 2;
 /// In-flight places of a closed loop, whose rate is not known before. A table that lost requests have filled
 /// only slows it down.
 const CLOSED_LOOP_SLOTS: usize = 1 << 20;
@@ -76,12 +100,14 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
     let live: Vec<Live> = tasks.iter().map(|_| Live::default()).collect();
     let (ready, readiness) = channel::unbounded::<Ready>();
     let (starts, start) = channel::unbounded::<u64>();
+    let (mut series, reporter) = plan.series();
+    let mut started = SystemTime::now();
     let findings = thread::scope(|scope| {
         let mut threads = Vec::new();
         for ((task, live), &core) in tasks.into_iter().zip(&live).zip(&plan.cores) {
-            let (ready, start) = (ready.clone(), start.clone());
+            let (ready, start, reporter) = (ready.clone(), start.clone(), reporter.clone());
             threads.push(scope.spawn(move || {
-                let engine = prepare(core, task, live, stop, &ready)?;
+                let engine = prepare(core, task, reporter, live, stop, &ready)?;
                 // The other end is dropped when another thread could not prepare.
                 start.recv().ok().map(|start| engine.run(start))
             }));
@@ -89,32 +115,41 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
         drop(ready);
         let outcome: Ready = readiness.iter().take(threads.len()).collect();
         if outcome.is_ok() {
-            let start = clock::now() + HEAD_START_NS;
+            let (start, warm) = plan.start();
+            started = warm;
             for _ in &threads {
                 // A thread that is no longer there to hear it has panicked, which shows below.
                 let _ = starts.send(start);
             }
         }
         drop(starts);
-        progress.show(&live, || threads.iter().all(ScopedJoinHandle::is_finished));
+        progress.show(&live, || {
+            // In this order: a thread that has ended has reported everything.
+            let finished = threads.iter().all(ScopedJoinHandle::is_finished);
+            let p99 = series.collect();
+            if finished { ControlFlow::Break(()) } else { ControlFlow::Continue(p99) }
+        });
         let join =
             |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         let findings: Vec<io::Result<Findings>> = threads.into_iter().filter_map(join).collect();
         outcome.map(|()| findings)
     });
-    collect(findings.map_err(Failure::RunTime)?, stop)
+    let (counts, sending) = collect(findings.map_err(Failure::RunTime)?)?;
+    let (measures, seconds) = series.end();
+    Ok(Outcome { counts, measures, seconds, started, sending, interrupted: stop.load(Relaxed) })
 }
 
 fn prepare<'a>(
     core: usize,
     task: Task,
+    reporter: Reporter,
     live: &'a Live,
     stop: &'a AtomicBool,
     ready: &Sender<Ready>,
 ) -> Option<Engine<'a>> {
     let clients = task.sources.len();
     let engine = if pin_to(core) {
-        Engine::new(task, live, stop).map_err(|(client, error)| {
+        Engine::new(task, reporter, live, stop).map_err(|(client, error)| {
             format!(
                 "cannot open client socket {} of {clients}: {error}{}",
                 client + 1,
@@ -151,65 +186,94 @@ fn advice(error: &io::Error, clients: usize) -> String {
     }
 }
 
-fn collect(findings: Vec<io::Result<Findings>>, stop: &AtomicBool) -> Result<Outcome, Failure> {
-    let mut outcome = Outcome {
-        counts: Counts::default(),
-        measures: Measures::new(),
-        sending: Duration::ZERO,
-        interrupted: stop.load(Relaxed),
-    };
+fn collect(findings: Vec<io::Result<Findings>>) -> Result<(Counts, Duration), Failure> {
+    let mut sum = (Counts::default(), Duration::ZERO);
     for findings in findings {
         let findings = findings.map_err(|error| Failure::RunTime(format!("a socket failed: {error}")))?;
-        outcome.counts.add(&findings.counts);
-        outcome.measures.add(&findings.measures);
-        outcome.sending = outcome.sending.max(Duration::from_nanos(findings.sending));
+        sum.0.add(&findings.counts);
+        sum.1 = sum.1.max(Duration::from_nanos(findings.sending));
     }
-    Ok(outcome)
+    Ok(sum)
 }
 
 impl Plan {
+    /// Who adds up what the threads report, and how they do.
+    fn series(&self) -> (Series, Reporter) {
+        let threads = self.cores.len();
+        let (reports, reported) = channel::unbounded();
+        let (given_back, spares) = channel::unbounded();
+        for _ in 0..SPARES * threads {
+            // The other end is in this function.
+            let _ = given_back.send(Box::default());
+        }
+        (Series::new(reported, given_back, threads, self.keep_seconds), Reporter { reports, spares })
+    }
+
+    /// When the threads start, in nanoseconds of CLOCK_MONOTONIC, and when counting begins.
+    fn start(&self) -> (u64, SystemTime) {
+        let (now, wall) = (clock::now(), SystemTime::now());
+        let wait = self.start_at.and_then(|start| start.duration_since(wall).ok()).unwrap_or_default();
+        let wait = wait.max(HEAD_START);
+        (now + nanoseconds(wait), wall + wait + self.warmup)
+    }
+
     fn tasks(&self) -> Result<Vec<Task>, Failure> {
         let threads = self.cores.len();
+        self.requests.check(self.target, matches!(self.load, Load::Outstanding(_)))?;
         if self.clients < threads {
             let text = format!("{threads} threads need at least as many --clients, not {}", self.clients);
             return Err(Failure::Usage(text));
         }
         let slots = self.slots(threads)?;
         let sources = target::sources(self.target, self.clients);
-        Ok((0..threads)
-            .map(|thread| Task {
+        let prefix = self.requests.sources;
+        // Either the sockets or the addresses follow Zipf's law.
+        let zipf = self.requests.zipf.filter(|_| prefix.is_none());
+        let task = |thread| {
+            let sources: Vec<IpAddr> = sources.iter().skip(thread).step_by(threads).copied().collect();
+            Task {
                 target: self.target,
-                sources: sources.iter().skip(thread).step_by(threads).copied().collect(),
+                population: Population::new(sources.len() as u64, zipf, 1, 0),
+                crowd: prefix.map(|prefix| Crowd::new(prefix, self.requests.zipf, threads, thread)),
+                sources,
                 pace: self.pace(threads, thread),
                 slots,
                 timeout: nanoseconds(self.timeout),
+                requests: self.requests.clone(),
+                warmup: nanoseconds(self.warmup),
+                tx_stamps: self.tx_stamps,
                 spin: self.spin,
-            })
-            .collect())
+            }
+        };
+        Ok((0..threads).map(task).collect())
     }
 
     fn pace(&self, threads: usize, thread: usize) -> Pace {
         match self.load {
-            Load::Rate(rate) => Pace::Open(Schedule::new(rate, self.requests(rate), threads, thread)),
+            Load::Rate(rate) => Pace::Open(Schedule::new(self.demand(rate), threads, thread)),
             Load::Outstanding(outstanding) => Pace::Closed {
                 outstanding: (outstanding / threads).max(1),
-                until: nanoseconds(self.duration),
+                until: nanoseconds(self.warmup + self.duration),
             },
         }
     }
 
-    /// The requests of the whole run; at least one.
-    fn requests(&self, rate: u64) -> u64 {
-        let requests = u128::from(rate) * self.duration.as_nanos() / 1_000_000_000;
-        u64::try_from(requests).unwrap_or(u64::MAX).max(1)
+    fn demand(&self, rate: u64) -> Demand {
+        Demand {
+            arrivals: self.arrivals,
+            rate,
+            warmup: nanoseconds(self.warmup),
+            duration: nanoseconds(self.duration),
+        }
     }
 
     fn slots(&self, threads: usize) -> Result<usize, Failure> {
         let Load::Rate(rate) = self.load else { return Ok(CLOSED_LOOP_SLOTS) };
         let rate = rate.div_ceil(threads as u64);
-        Flight::slots_for(rate, self.timeout).ok_or_else(|| {
+        let peak = rate.saturating_mul(self.arrivals.peak());
+        Flight::slots_for(peak, self.timeout).ok_or_else(|| {
             Failure::Usage(format!(
-                "{rate} requests/s and thread times {:?} timeout are more requests than the {} that a thread can keep in mind: \
+                "{peak} requests/s and thread times {:?} timeout are more requests than the {} that a thread can keep in mind: \
                  use a lower --rate, a shorter --timeout or more --threads",
                 self.timeout,
                 SLOTS_MAX / 2
@@ -253,8 +317,18 @@ impl Outcome {
         sent * plan.duration.as_secs_f64() / self.span(plan).as_secs_f64()
     }
 
+    /// The seconds in which something happened, and those between.
+    pub(crate) fn eventful(&self) -> &[Second] {
+        let is_eventful = |second: &Second| second.sent + second.answered + second.lost > 0;
+        let end = self.seconds.iter().rposition(is_eventful).map_or(0, |last| last + 1);
+        &self.seconds[..end]
+    }
+
     /// Whether the target's host refused, and nobody ever answered.
     pub(crate) fn refused(&self) -> bool {
         self.counts.unreachable > 0 && self.counts.answered == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Whom to load, from which addresses, and whether that is anybody else's business.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use ntpring::sys::interfaces;
 
@@ -82,34 +82,49 @@ impl fmt::Display for Target {
     }
 }
 
-/// Load is a nuisance to anybody who did not ask for it: free are this machine's own addresses, and those
-/// that no public server can have.
+/// Load is a nuisance to anybody who did not ask for it: free are this machine's own addresses, and what
+/// hangs on the other end of a veth, which is a namespace of the same machine.
 pub(crate) fn check_manners(target: SocketAddr, operates: bool) -> Result<(), Failure> {
-    let ip = target.ip().to_canonical();
-    if operates || is_never_public(ip) || is_own(ip) {
+    if operates || is_here(target) {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "{ip} is neither this machine nor a private address: if it is your server, add --yes-i-operate-this-server"
+        "{} is not on this machine: if you operate this server, add --yes-i-operate-this-server",
+        target.ip()
     )))
 }
 
-fn is_own(ip: IpAddr) -> bool {
-    interfaces::addresses().is_ok_and(|own| own.iter().any(|own| own.address.ip() == ip))
+/// Whether the target is an address of this network namespace, or on the same link through a veth.
+pub(crate) fn is_here(target: SocketAddr) -> bool {
+    let ip = target.ip().to_canonical();
+    let interfaces = interfaces::addresses().unwrap_or_default();
+    if ip.is_loopback() || interfaces.iter().any(|own| own.address.ip() == ip) {
+        return true;
+    }
+    let Some(from) = local_address(target) else { return false };
+    interfaces.iter().any(|own| {
+        own.address.ip() == from
+            && shares_prefix(from, ip, own.prefix_length)
+            && interfaces::driver(&own.interface).is_ok_and(|driver| driver == "veth")
+    })
 }
 
-fn is_never_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => {
-            // RFC 2544: 198.18.0.0/15 is for benchmarks.
-            let [first, second, ..] = v4.octets();
-            let benchmark = first == 198 && second & 0xFE == 18;
-            benchmark || v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_documentation()
-        }
-        IpAddr::V6(v6) => {
-            let documentation = v6.segments()[..2] == [0x2001, 0xDB8];
-            documentation || v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
-        }
+/// The address from which the routing table sends to the target; nothing is sent.
+pub(crate) fn local_address(target: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(target).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn shares_prefix(a: IpAddr, b: IpAddr, length: u32) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= length.min(32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= length.min(128),
+        _ => false,
     }
 }
 
@@ -154,24 +169,23 @@ mod tests {
     }
 
     #[test]
-    fn public_servers_are_loaded_by_their_operators_only() {
+    fn servers_elsewhere_are_loaded_by_their_operators_only() {
         let check = |ip: &str, operates| check_manners(SocketAddr::new(ip.parse().unwrap(), 123), operates);
-        for free in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "198.19.0.1",
-            "::1",
-            "fd00::1",
-            "fe80::1",
-            "::ffff:10.0.0.1",
-        ] {
-            assert!(check(free, false).is_ok(), "{free}");
+        for here in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"] {
+            assert!(check(here, false).is_ok(), "{here}");
         }
-        for public in ["8.8.8.8", "198.20.0.1", "172.32.0.1", "2a00::1", "::ffff:8.8.8.8"] {
-            assert!(check(public, false).is_err(), "{public}");
-            assert!(check(public, true).is_ok(), "{public}");
+        for there in ["8.8.8.8", "198.51.100.1", "192.0.2.1", "2a00::1", "::ffff:8.8.8.8"] {
+            assert!(check(there, false).is_err(), "{there}");
+            assert!(check(there, true).is_ok(), "{there}");
         }
+    }
+
+    #[test]
+    fn a_prefix_is_the_bits_on_the_left() {
+        let shares = |a: &str, b: &str, length| shares_prefix(a.parse().unwrap(), b.parse().unwrap(), length);
+        assert!(shares("10.0.1.1", "10.0.1.200", 24) && !shares("10.0.1.1", "10.0.2.1", 24));
+        assert!(shares("fd00::1", "fd00::2", 64) && !shares("fd00::1", "fd00:0:0:1::1", 64));
+        assert!(!shares("10.0.0.1", "::1", 0) && !shares("10.0.0.1", "10.0.0.2", u32::MAX));
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::fmt;
 use crate::run::{Load, Outcome, Plan};
 
 /// The generator has kept up if it sent at least this part of what was scheduled.
-const KEPT_UP: f64 = 0.99;
-/// Lag of the 99th percentile that is worth a word, in microseconds.
+pub(crate) const KEPT_UP: f64 = 0.99;
+/// Its lag does not spoil the figures while the 99th percentile is below this, in microseconds, or below this
+/// part of that of the latency. Single spikes are in the report, and no warning.
 const LAG_US: f64 = 1_000.0;
+const LAG_PART: f64 = 0.01;
 
 /// One thing the reader should know before believing the figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,12 +20,14 @@ pub(crate) enum Warning {
     NoAnswer,
     /// The generator could not keep its schedule.
     Behind { achieved: f64 },
-    /// The generator was on time on the whole, but not always.
+    /// The generator sent everything, but a part too late.
     Lag { p99_us: f64 },
     /// The kernel did not take all requests.
     SendFailed { count: u64 },
     /// This machine lost replies.
     LocalDrops { count: u64 },
+    /// Requests were lost, and all came from one address.
+    OneSource,
     /// The server turns requests away.
     KissOfDeath { count: u64 },
     /// The server's clock is not synchronised.
@@ -36,15 +40,18 @@ pub(crate) enum Warning {
 pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let counts = &outcome.counts;
     let p99_us = outcome.measures.lag.summary().map_or(0.0, |lag| lag.p99);
+    let latency_us = outcome.measures.intended.summary().map_or(0.0, |latency| latency.p99);
+    let lagging = p99_us > LAG_US.max(LAG_PART * latency_us);
     let achieved = outcome.achieved(plan);
     let open_loop = matches!(plan.load, Load::Rate(_));
     let candidates = [
         (outcome.refused(), Warning::Refused),
         (counts.answered == 0 && !outcome.refused(), Warning::NoAnswer),
-        (achieved < KEPT_UP && open_loop, Warning::Behind { achieved }),
-        (p99_us > LAG_US && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
+        (achieved < KEPT_UP && open_loop && counts.scheduled > 0, Warning::Behind { achieved }),
+        (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
         (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),
+        (counts.loss_ratio() > 0.0 && counts.answered > 0 && has_one_source(plan), Warning::OneSource),
         (counts.kod() > 0, Warning::KissOfDeath { count: counts.kod() }),
         (counts.unsynchronised > 0, Warning::Unsynchronised { count: counts.unsynchronised }),
         (counts.unstamped > 0, Warning::Unstamped { count: counts.unstamped }),
@@ -52,10 +59,22 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     candidates.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
 }
 
+/// Whether nothing but their ports tells the clients apart.
+fn has_one_source(plan: &Plan) -> bool {
+    // On the loopback of IPv4 each has an address of its own.
+    let own_addresses = plan.target.is_ipv4() && plan.target.ip().is_loopback();
+    plan.requests.sources.is_none() && !own_addresses
+}
+
 impl Warning {
     /// Whether the figures say nothing about the server at the rate that was asked for: exit code 1.
     pub(crate) fn is_failure(self) -> bool {
-        matches!(self, Self::Refused | Self::NoAnswer | Self::Behind { .. })
+        matches!(self, Self::Refused | Self::NoAnswer) || self.is_lag()
+    }
+
+    /// Whether that is the generator's fault.
+    pub(crate) fn is_lag(self) -> bool {
+        matches!(self, Self::Behind { .. } | Self::Lag { .. })
     }
 
     /// Its name in JSON.
@@ -67,6 +86,7 @@ impl Warning {
             Self::Lag { .. } => "lag",
             Self::SendFailed { .. } => "send_failed",
             Self::LocalDrops { .. } => "local_drops",
+            Self::OneSource => "one_source",
             Self::KissOfDeath { .. } => "kiss_of_death",
             Self::Unsynchronised { .. } => "unsynchronised",
             Self::Unstamped { .. } => "unstamped",
@@ -94,7 +114,7 @@ impl fmt::Display for Warning {
             Self::Lag { p99_us } => write!(
                 f,
                 "one request in a hundred left more than {p99_us:.0} µs late, and that is in the latency. Give the generator a \
-                 core of its own (--cpus)."
+                 core of its own (--cpus), or take the result as it is (--allow-lag)."
             ),
             Self::SendFailed { count } => write!(
                 f,
@@ -104,6 +124,10 @@ impl fmt::Display for Warning {
                 f,
                 "this machine dropped {count} replies before they were read; the server is not to blame for them. Use more \
                  --threads or --clients, or raise net.core.rmem_max."
+            ),
+            Self::OneSource => f.write_str(
+                "all requests came from one address: a server, or its network card, that spreads clients by address had one worker \
+                 or queue for all of them. Use --sources, or several hosts and merge.",
             ),
             Self::KissOfDeath { count } => write!(
                 f,

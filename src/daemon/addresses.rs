@@ -42,7 +42,7 @@ pub(super) fn choose(options: &Options, config: &Config) -> Result<Addresses, Fa
     }
     let mut listening = Vec::new();
     let mut silent = Vec::new();
-    for interfaces::InterfaceAddress { interface, mut address } in interfaces::addresses()? {
+    for interfaces::InterfaceAddress { interface, mut address, .. } in interfaces::addresses()? {
         address.set_port(listen::NTP_PORT);
         match config.interface_action(address.ip(), &interface) {
             InterfaceAction::Listen => listening.push(address),

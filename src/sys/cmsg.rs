@@ -22,7 +22,8 @@ const _: () = assert!(HEADER == LENGTH_BYTES + 8, "cmsghdr is a length, a level 
 /// What came beside a datagram's payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// SO_TIMESTAMPNS: when the kernel received it, CLOCK_REALTIME.
+    /// SO_TIMESTAMPNS: when the kernel received it, CLOCK_REALTIME. On a socket's error queue,
+    /// SO_TIMESTAMPING: when the datagram there was sent.
     pub stamp: Option<Timespec>,
     /// IP_PKTINFO or IPV6_PKTINFO.
     pub arrival: Option<Arrival>,
@@ -51,6 +52,8 @@ pub fn parse(mut control: &[u8]) -> Control {
         let Some(data) = control.get(HEADER..length) else { break };
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => found.stamp = timespec(data),
+            // Three times: of the software, none any more, of the hardware.
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => found.stamp = found.stamp.or(timespec(data)),
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => found.overflow = array(data, 0).map(u32::from_ne_bytes),
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => found.arrival = arrival_v4(data),
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => found.arrival = arrival_v6(data),
@@ -81,6 +84,15 @@ pub fn write_reply_source(control: &mut [u8], arrival: Arrival) -> usize {
             write(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
         }
     }
+}
+
+/// Bytes that [`write_send_stamp`] needs.
+pub const SEND_STAMP_SPACE: usize = space(size_of::<u32>());
+
+/// Writes the control message that makes the kernel stamp this one datagram when it hands it to the network
+/// interface; returns its length, 0 if `control` is too small.
+pub fn write_send_stamp(control: &mut [u8]) -> usize {
+    write(control, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes())
 }
 
 /// The socket address in a received `msg_name`; `None` for a family that is neither IPv4 nor IPv6.

@@ -1,13 +1,14 @@
 //! The client's side: many connected UDP sockets, requests out by sendmmsg, replies in by recvmmsg.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 use std::{io, mem, ptr};
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use super::clock::{self, Timespec};
+use super::cmsg::Arrival;
 use super::mmsg::ReceiveBatch;
 use super::socket::{new_udp, set_int, set_receive_buffer};
 use super::{check, cmsg};
@@ -19,6 +20,12 @@ pub struct ClientSockets {
     epoll: OwnedFd,
     ready: Box<[libc::epoll_event]>,
     replies: ReceiveBatch,
+    /// Whose replies they are, where the sockets are not connected.
+    target: Option<SocketAddr>,
+    /// Requests that come back stamped, behind the headers they left with.
+    errors: ReceiveBatch,
+    /// Clients whose error queues had something in them at the last look.
+    stamped: Vec<usize>,
     unreachable: u64,
 }
 
@@ -42,6 +49,8 @@ pub struct Reply<'a> {
     pub stamp: Option<Timespec>,
     /// When the call that brought it had returned.
     pub seen: Seen,
+    /// Whether the target sent it: always, if the socket is connected.
+    pub from_target: bool,
     /// The payload; `None` if it did not fit the buffer.
     pub payload: Option<&'a [u8]>,
 }
@@ -87,20 +96,70 @@ impl ClientSockets {
         target: SocketAddr,
         sizes: ExchangeSizes,
     ) -> Result<Self, (usize, io::Error)> {
-        let mut sockets = Vec::with_capacity(sources.len());
+        Self::open_each(sources.len(), None, sizes, |client| {
+            let socket = open(sources[client], target, sizes.receive_buffer)?;
+            socket.connect(&target.into())?;
+            Ok(socket)
+        })
+    }
+
+    /// Opens `count` sockets whose requests name their source addresses ([`RequestBatch::push_from`]), which
+    /// need not be addresses of an interface: that they are routed to this machine is enough. Such sockets do
+    /// not hear when the target's host refuses.
+    ///
+    /// # Errors
+    /// The socket's number and what the kernel said about it.
+    pub fn with_any_source(
+        count: usize,
+        target: SocketAddr,
+        sizes: ExchangeSizes,
+    ) -> Result<Self, (usize, io::Error)> {
+        let any: IpAddr = match target {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self::open_each(count, Some(target), sizes, |_| {
+            let socket = open(any, target, sizes.receive_buffer)?;
+            match target {
+                SocketAddr::V4(_) => socket.set_freebind_v4(true),
+                SocketAddr::V6(_) => socket.set_freebind_v6(true),
+            }?;
+            Ok(socket)
+        })
+    }
+
+    fn open_each(
+        count: usize,
+        target: Option<SocketAddr>,
+        sizes: ExchangeSizes,
+        open: impl Fn(usize) -> io::Result<Socket>,
+    ) -> Result<Self, (usize, io::Error)> {
+        let mut sockets = Vec::with_capacity(count);
         let epoll = new_epoll().map_err(|error| (0, error))?;
-        for (client, &source) in sources.iter().enumerate() {
-            let socket = open(source, target, sizes.receive_buffer).map_err(|error| (client, error))?;
+        for client in 0..count {
+            let socket = open(client).map_err(|error| (client, error))?;
             watch(&epoll, &socket, client).map_err(|error| (client, error))?;
             sockets.push(socket);
         }
         Ok(Self {
             ready: vec![libc::epoll_event { events: 0, u64: 0 }; sizes.batch].into_boxed_slice(),
             replies: ReceiveBatch::new(sizes.batch, sizes.payload),
+            errors: ReceiveBatch::new(sizes.batch, sizes.payload + HEADERS_SPACE),
+            stamped: Vec::with_capacity(sizes.batch),
             sockets,
+            target,
             epoll,
             unreachable: 0,
         })
+    }
+
+    /// Makes the requests that [`RequestBatch::stamp_last`] marks come back with the time they left.
+    pub fn stamp_sends(&self) -> io::Result<()> {
+        // Which datagrams are stamped is said with each; here, that the stamps are wanted.
+        let flags = libc::SOF_TIMESTAMPING_SOFTWARE as libc::c_int;
+        self.sockets
+            .iter()
+            .try_for_each(|socket| set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags))
     }
 
     /// How many sockets there are.
@@ -136,8 +195,9 @@ impl ClientSockets {
         }
         let socket = self.sockets[client].as_raw_fd();
         let count = waiting.len() as libc::c_uint;
-        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns; it is
-        // borrowed exclusively here, and the kernel copies the payloads before it returns.
+        // SAFETY: `push` has led each of these headers to a vector and a slot that `requests` owns, and
+        // `stamp_last` or `push_from` to control messages and a name that it owns too; it is borrowed
+        // exclusively here, and the kernel copies all of it before it returns.
         let sent = check(unsafe { libc::sendmmsg(socket, waiting.as_mut_ptr(), count, libc::MSG_DONTWAIT) })?;
         requests.sent += sent as usize;
         Ok(sent as usize)
@@ -155,12 +215,16 @@ impl ClientSockets {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
+        self.stamped.clear();
         for event in &self.ready[..ready] {
             let client = event.u64 as usize;
+            if event.events & libc::EPOLLERR as u32 != 0 {
+                self.stamped.push(client);
+            }
             match self.replies.receive(&self.sockets[client]) {
                 Ok(received) => {
                     total += received;
-                    visit_batch(&mut self.replies, client, received, &mut visit);
+                    visit_batch(&mut self.replies, (client, self.target), received, &mut visit);
                 }
                 Err(error) if is_unreachable(&error) => self.unreachable += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -168,6 +232,38 @@ impl ClientSockets {
             }
         }
         Ok(total)
+    }
+
+    /// Takes at most one batch of what has come to one socket and looks at none of it; returns how many
+    /// datagrams it was. It is one recvmmsg and nothing else: what every other way to receive is measured by.
+    pub fn discard(&mut self, client: usize) -> io::Result<usize> {
+        match self.replies.receive(&self.sockets[client]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => result,
+        }
+    }
+
+    /// Hands over the send stamps (CLOCK_REALTIME) of one client's marked requests, each with its payload, as
+    /// far as they are there: usually at once after sending.
+    pub fn send_stamps(&mut self, client: usize, visit: &mut impl FnMut(&[u8], Timespec)) {
+        // Whatever else the error queue may say, the next call on the socket says too.
+        while let Ok(read @ 1..) = self.errors.receive_with(&self.sockets[client], libc::MSG_ERRQUEUE) {
+            for slot in 0..read {
+                let Some((_, parts)) = self.errors.parts(slot) else { continue };
+                if let (Some(payload), Some(stamp)) =
+                    (udp_payload(parts.payload), cmsg::parse(parts.control).stamp)
+                {
+                    visit(payload, stamp);
+                }
+            }
+        }
+    }
+
+    /// The same for every client that [`receive`](Self::receive) has found to have some.
+    pub fn late_send_stamps(&mut self, visit: &mut impl FnMut(&[u8], Timespec)) {
+        while let Some(client) = self.stamped.pop() {
+            self.send_stamps(client, visit);
+        }
     }
 
     /// ICMP "unreachable" errors that receiving has met; [`is_unreachable`] tells those that sending has met.
@@ -182,10 +278,34 @@ impl ClientSockets {
     }
 }
 
+/// Room for the headers of a request that comes back.
+const HEADERS_SPACE: usize = 128;
+/// Lengths of link layer headers: none, Ethernet, with one and two VLAN tags.
+const LINK_HEADERS: [usize; 4] = [14, 0, 18, 22];
+const UDP_HEADER: usize = 8;
+
+/// The UDP payload of a packet as it left. What stands before the IP header depends on the interface; an IP
+/// header is known by its length field.
+fn udp_payload(packet: &[u8]) -> Option<&[u8]> {
+    LINK_HEADERS.into_iter().find_map(|link| {
+        let ip = packet.get(link..)?;
+        let word = |at: usize| Some(usize::from(u16::from_be_bytes([*ip.get(at)?, *ip.get(at + 1)?])));
+        let header = match ip.first()? >> 4 {
+            4 if word(2)? == ip.len() => 4 * usize::from(ip[0] & 0x0F),
+            6 if word(4)? + 40 == ip.len() => 40,
+            _ => return None,
+        };
+        ip.get(header + UDP_HEADER..)
+    })
+}
+
 /// Whether an error of a connected socket is an ICMP message about something sent before.
 pub fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH))
 }
+
+/// Bytes of the control messages of one request: its source, and the wish for a stamp.
+const CONTROL: usize = cmsg::CONTROL_SPACE;
 
 /// Requests that leave with one sendmmsg call; filled from the front, sent from the front.
 pub struct RequestBatch {
@@ -194,6 +314,14 @@ pub struct RequestBatch {
     headers: Vec<libc::mmsghdr>,
     vectors: Vec<libc::iovec>,
     area: Vec<u8>,
+    // What the kernel is told about requests that it is to stamp: the same for all, and only ever read.
+    stamp: Vec<u8>,
+    // Where requests with a source of their own go, and their control messages, `CONTROL` bytes each.
+    target: Option<Box<SockAddr>>,
+    controls: Vec<u8>,
+    /// How long the message is that names a source.
+    source_length: usize,
+    stamped: bool,
     slot: usize,
     filled: usize,
     sent: usize,
@@ -209,10 +337,44 @@ impl RequestBatch {
             headers: vec![empty; capacity],
             vectors: vec![nowhere; capacity],
             area: vec![0; capacity * longest],
+            stamp: send_stamp(),
+            target: None,
+            controls: Vec::new(),
+            source_length: 0,
+            stamped: false,
             slot: longest,
             filled: 0,
             sent: 0,
         }
+    }
+
+    /// The same for requests that name their source, all to `target`.
+    pub fn with_sources(capacity: usize, longest: usize, target: SocketAddr) -> Self {
+        Self {
+            target: Some(Box::new(target.into())),
+            controls: vec![0; capacity * CONTROL],
+            ..Self::new(capacity, longest)
+        }
+    }
+
+    /// Appends a request that leaves from `source`; false if there is no room for it, or sources are not
+    /// named.
+    pub fn push_from(&mut self, request: &[u8], source: IpAddr) -> bool {
+        if self.target.is_none() || !self.push(request) {
+            return false;
+        }
+        let at = self.filled - 1;
+        let (header, control) =
+            (&mut self.headers[at].msg_hdr, &mut self.controls[at * CONTROL..][..CONTROL]);
+        let arrival = Arrival { destination: source, interface: 0, shared: false };
+        self.source_length = cmsg::write_reply_source(control, arrival);
+        header.msg_controllen = self.source_length as _;
+        header.msg_control = control.as_mut_ptr().cast();
+        if let Some(target) = &self.target {
+            header.msg_name = target.as_ptr().cast_mut().cast();
+            header.msg_namelen = target.len();
+        }
+        true
     }
 
     /// Appends a request; false if there is no room for it.
@@ -224,8 +386,29 @@ impl RequestBatch {
         self.vectors[at] = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() };
         self.headers[at].msg_hdr.msg_iov = &raw mut self.vectors[at];
         self.headers[at].msg_hdr.msg_iovlen = 1;
+        self.headers[at].msg_hdr.msg_control = ptr::null_mut();
+        self.headers[at].msg_hdr.msg_controllen = 0;
         self.filled += 1;
         true
+    }
+
+    /// Asks the kernel to stamp the request that was appended last when it leaves.
+    pub fn stamp_last(&mut self) {
+        let Some(last) = self.filled.checked_sub(1) else { return };
+        let header = &mut self.headers[last].msg_hdr;
+        if self.target.is_some() {
+            let behind = &mut self.controls[last * CONTROL..][self.source_length..CONTROL];
+            header.msg_controllen = (self.source_length + cmsg::write_send_stamp(behind)) as _;
+        } else {
+            header.msg_control = self.stamp.as_mut_ptr().cast();
+            header.msg_controllen = self.stamp.len() as _;
+        }
+        self.stamped = true;
+    }
+
+    /// Whether a request of the batch is to be stamped.
+    pub fn is_stamped(&self) -> bool {
+        self.stamped
     }
 
     /// Requests in the batch, sent and waiting.
@@ -250,9 +433,17 @@ impl RequestBatch {
 
     /// Empties it.
     pub fn clear(&mut self) {
+        self.stamped = false;
         self.filled = 0;
         self.sent = 0;
     }
+}
+
+fn send_stamp() -> Vec<u8> {
+    let mut control = vec![0; cmsg::SEND_STAMP_SPACE];
+    let length = cmsg::write_send_stamp(&mut control);
+    control.truncate(length);
+    control
 }
 
 fn open(source: IpAddr, target: SocketAddr, receive_buffer: usize) -> io::Result<Socket> {
@@ -261,7 +452,6 @@ fn open(source: IpAddr, target: SocketAddr, receive_buffer: usize) -> io::Result
     set_int(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     set_receive_buffer(&socket, receive_buffer)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
-    socket.connect(&target.into())?;
     Ok(socket)
 }
 
@@ -281,7 +471,7 @@ fn watch(epoll: &OwnedFd, socket: &Socket, client: usize) -> io::Result<()> {
 
 fn visit_batch(
     replies: &mut ReceiveBatch,
-    client: usize,
+    (client, target): (usize, Option<SocketAddr>),
     received: usize,
     visit: &mut impl FnMut(Reply<'_>),
 ) {
@@ -290,11 +480,18 @@ fn visit_batch(
         match replies.parts(slot) {
             Some((_, parts)) => {
                 let stamp = cmsg::parse(parts.control).stamp;
-                visit(Reply { client, stamp, seen, payload: Some(parts.payload) });
+                let from_target = target.is_none_or(|target| is_from(parts.name, target));
+                visit(Reply { client, stamp, seen, from_target, payload: Some(parts.payload) });
             }
-            None => visit(Reply { client, stamp: None, seen, payload: None }),
+            // Too long for a reply, whoever sent it.
+            None => visit(Reply { client, stamp: None, seen, from_target: target.is_none(), payload: None }),
         }
     }
+}
+
+/// Flow labels and scopes are no part of who it is.
+fn is_from(name: &[u8], target: SocketAddr) -> bool {
+    cmsg::parse_name(name).is_some_and(|peer| peer.ip() == target.ip() && peer.port() == target.port())
 }
 
 /// SO_MEMINFO's array of counters, and where in it the drops stand (SK_MEMINFO_DROPS of linux/sock_diag.h).
@@ -318,91 +515,4 @@ fn drops_of(socket: &Socket) -> io::Result<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, UdpSocket};
-
-    use super::*;
-
-    const SIZES: ExchangeSizes = ExchangeSizes { batch: 8, payload: 64, receive_buffer: 1 << 16 };
-    const PATIENCE: Duration = Duration::from_secs(5);
-
-    fn clients(sources: &[IpAddr], target: SocketAddr) -> ClientSockets {
-        ClientSockets::connect(sources, target, SIZES).unwrap()
-    }
-
-    fn requests(payloads: &[[u8; 4]]) -> RequestBatch {
-        let mut batch = RequestBatch::new(payloads.len(), 4);
-        assert!(payloads.iter().all(|payload| batch.push(payload)));
-        batch
-    }
-
-    #[test]
-    fn requests_leave_from_their_sources_and_replies_come_back_stamped() {
-        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let sources = [IpAddr::from([127, 0, 1, 1]), IpAddr::from([127, 0, 1, 2])];
-        let mut clients = clients(&sources, server.local_addr().unwrap());
-        let mut buffer = [0; 100];
-        for (client, source) in sources.into_iter().enumerate() {
-            assert_eq!(clients.send(client, &mut requests(&[*b"one.", *b"two."])).unwrap(), 2);
-            for expected in [b"one.", b"two."] {
-                let (length, peer) = server.recv_from(&mut buffer).unwrap();
-                assert_eq!((&buffer[..length], peer.ip()), (&expected[..], source));
-                server.send_to(expected, peer).unwrap();
-            }
-            server
-                .send_to(&[0; 65], clients.sockets[client].local_addr().unwrap().as_socket().unwrap())
-                .unwrap();
-            clients.wait(PATIENCE).unwrap();
-            let mut seen = Vec::new();
-            let received = clients.receive(|reply| {
-                let age = reply.stamp.map(|stamp| reply.seen.realtime.as_nanos() - stamp.as_nanos());
-                assert!(reply.payload.is_none() || age.is_some_and(|age| age >= 0), "stamped {age:?}");
-                seen.push((reply.client, reply.payload.map(<[u8]>::to_vec)));
-            });
-            assert_eq!(received.unwrap(), 3);
-            let expected = [Some(b"one.".to_vec()), Some(b"two.".to_vec()), None];
-            assert_eq!(seen, expected.map(|payload| (client, payload)));
-        }
-    }
-
-    #[test]
-    fn a_closed_port_is_told() {
-        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let mut clients = clients(&[Ipv4Addr::LOCALHOST.into()], closed);
-        clients.send(0, &mut requests(&[*b"ping"])).unwrap();
-        clients.wait(PATIENCE).unwrap();
-        assert_eq!(clients.receive(|_| panic!("nobody answers")).unwrap(), 0);
-        assert_eq!(clients.unreachable(), 1);
-    }
-
-    #[test]
-    fn what_a_full_queue_loses_is_counted_without_a_later_datagram() {
-        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let sizes = ExchangeSizes { receive_buffer: 1, ..SIZES };
-        let target = server.local_addr().unwrap();
-        let clients = ClientSockets::connect(&[Ipv4Addr::LOCALHOST.into()], target, sizes).unwrap();
-        let peer = clients.sockets[0].local_addr().unwrap().as_socket().unwrap();
-        for _ in 0..100 {
-            server.send_to(&[0; 48], peer).unwrap();
-        }
-        let drops = clients.drops().unwrap();
-        assert!(
-            (50..100).contains(&drops),
-            "{drops} of 100 datagrams dropped by the smallest buffer there is"
-        );
-    }
-
-    #[test]
-    fn a_batch_takes_what_fits_and_no_more() {
-        let mut batch = RequestBatch::new(1, 4);
-        assert!(!batch.push(b"long."));
-        assert!(batch.is_empty());
-        assert!(batch.push(b"fits"));
-        assert!(!batch.push(b"full"));
-        batch.skip();
-        batch.skip();
-        assert_eq!((batch.len(), batch.done()), (1, 1));
-        batch.clear();
-        assert!(batch.is_empty());
-    }
-}
+mod tests;

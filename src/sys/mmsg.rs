@@ -164,6 +164,11 @@ impl ReceiveBatch {
 
     /// Receives without blocking; returns how many slots are filled.
     pub(super) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
+        self.receive_with(socket, 0)
+    }
+
+    /// The same with flags of recvmmsg.
+    pub(super) fn receive_with(&mut self, socket: &impl AsRawFd, flags: libc::c_int) -> io::Result<usize> {
         for header in &mut self.headers {
             header.msg_hdr.msg_namelen = NAME_SPACE as libc::socklen_t;
             header.msg_hdr.msg_controllen = CONTROL_SPACE as _;
@@ -175,7 +180,7 @@ impl ReceiveBatch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT | flags,
                 ptr::null_mut(),
             )
         };
