@@ -351,7 +351,7 @@ fn parse_tx_stamps(text: &str) -> Result<TxStamps, String> {
     }
 }
 
-/// A moment at most a day ahead: HH:MM[:SS] in UTC, seconds since 1970, or +DURATION.
+/// A moment at most a day ahead: `HH:MM[:SS]` in UTC, seconds since 1970, or +DURATION.
 fn parse_start(text: &str) -> Result<SystemTime, String> {
     start_after(text, SystemTime::now())
 }

@@ -2,7 +2,7 @@
 //!
 //! One thread per core runs an [`engine`]: it sends what its [`schedule`] says, and [`pairing`] brings
 //! replies and requests together by the random number in each request, which [`flight`] remembers. [`run`]
-//! starts the threads and adds up what they found; [`report`] shows it, [`run_forms`] writes it in every form.
+//! starts the threads and adds up what they found; [`report`] shows it, [`run_forms`] writes its forms.
 //! [`sweep`] runs one trial after another as its [`search`] says, [`merge`] adds up the results of several
 //! hosts, [`plan`] turns them into [`capacity`].
 

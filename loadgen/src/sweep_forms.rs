@@ -187,11 +187,13 @@ pub(crate) fn page(sweep: &Sweep) -> String {
     let trials = sweep.by_rate();
     let rate = Axis { name: "offered requests/s", scale: Scale::Log, label: chart::short };
     let loss = Axis { name: "loss", scale: Scale::Linear, label: chart::percent };
-    let points = trials.iter().map(|trial| (trial.rate as f64, 100.0 * trial.loss())).collect();
+    // A rate that was not offered is no point of the curve.
+    let offered = || trials.iter().filter(|trial| trial.offered);
+    let points = offered().map(|trial| (trial.rate as f64, 100.0 * trial.loss())).collect();
     page.figure(Chart { x: rate, y: loss, lines: vec![Line { name: "loss", points, dots: true }] }.svg());
     page.heading("Latency against offered rate");
     let line = |name, value: fn(Summary) -> f64| {
-        let points = trials.iter().filter_map(|trial| Some((trial.rate as f64, value(trial.latency?))));
+        let points = offered().filter_map(|trial| Some((trial.rate as f64, value(trial.latency?))));
         Line { name, points: points.collect(), dots: true }
     };
     let lines = vec![
@@ -200,7 +202,7 @@ pub(crate) fn page(sweep: &Sweep) -> String {
         line("p99.9", |latency| latency.p999),
     ];
     page.figure(Chart { x: rate, y: LATENCY, lines }.svg());
-    page.note("From the intended send time: what a client would have waited. Each dot is one trial.");
+    page.note("From the intended send time: what a client would have waited. Each dot is one trial in which the generator offered the rate.");
     page.heading("Trials");
     let rows: Vec<Vec<Cell>> = trials.iter().map(|trial| row(trial)).collect();
     page.table(&["offered/s", "sent/s", "answers/s", "loss", "p50", "p99", "p99.9", "generator"], &rows);

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 
 const NTP_PORT: u16 = 123;
 
-/// What the command line names: HOST, HOST:PORT, an IPv6 address with or without brackets, [V6]:PORT.
+/// What the command line names: HOST, HOST:PORT, an IPv6 address with or without brackets, `[V6]:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     host: String,
