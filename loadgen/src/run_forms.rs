@@ -78,8 +78,11 @@ fn page(outcome: &Outcome, plan: &Plan) -> String {
     );
     page.heading("Rate over time");
     page.figure(rates(outcome.eventful()));
-    page.heading("Latency over time");
-    page.figure(latencies(outcome.eventful()));
+    // Of several hosts' seconds the quantiles are not known.
+    if outcome.seconds.iter().any(|second| second.p50.is_some()) {
+        page.heading("Latency over time");
+        page.figure(latencies(outcome.eventful()));
+    }
     page.finish()
 }
 
