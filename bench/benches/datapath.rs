@@ -48,7 +48,8 @@ struct Loopback<D> {
 impl<D: Datapath> Loopback<D> {
     /// `build` makes the datapath on this thread, which is also the one that uses it.
     fn new(build: impl FnOnce(Arc<[ServeSocket]>) -> io::Result<D>) -> io::Result<Self> {
-        let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp: 0 };
+        let options =
+            SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
         let socket = ServeSocket::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)?;
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         client.connect(socket.local())?;
