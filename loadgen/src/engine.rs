@@ -225,7 +225,9 @@ impl<'a> Engine<'a> {
     /// From now on everything counts.
     fn count(&mut self, second: usize) -> io::Result<()> {
         self.pairing.begin();
-        self.unreachable_before = self.sockets.unreachable();
+        if self.pairing.heard {
+            self.unreachable_before = self.sockets.unreachable();
+        }
         self.drops_before = self.sockets.drops()?;
         self.set_second(second);
         Ok(())

@@ -56,9 +56,10 @@ impl Pairing {
         }
     }
 
-    /// The warm-up is over: nothing has happened yet.
+    /// The warm-up is over: nothing has happened yet, but that nobody may be there.
     pub(crate) fn begin(&mut self) {
-        self.counts = Counts::default();
+        let unreachable = if self.heard { 0 } else { self.counts.unreachable };
+        self.counts = Counts { unreachable, ..Counts::default() };
         self.measures.clear();
     }
 

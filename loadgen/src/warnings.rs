@@ -47,7 +47,7 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let candidates = [
         (outcome.refused(), Warning::Refused),
         (counts.answered == 0 && !outcome.refused(), Warning::NoAnswer),
-        (achieved < KEPT_UP && open_loop, Warning::Behind { achieved }),
+        (achieved < KEPT_UP && open_loop && counts.scheduled > 0, Warning::Behind { achieved }),
         (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
         (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),

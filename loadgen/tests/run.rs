@@ -239,6 +239,12 @@ fn nobody_there_is_said_and_ends_early() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("nothing listens there"), "{text}");
     assert_eq!(output.status.code(), Some(1));
+    let (json, code) = run(closed, &["--rate", "100", "--duration", "60s", "--warmup", "10s"]);
+    assert_eq!(
+        (json["warnings"].as_array().unwrap(), code),
+        (&vec!["refused".into()], 1),
+        "in the warm-up too"
+    );
 
     let silent = Server::start(|_| Deed::Drop);
     let (json, code) = run(silent.address, &["--rate", "100", "--duration", "500ms", "--timeout", "100ms"]);
