@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bench::{echo, requests};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use ntpring::datapath::{Datapath, Mmsg, SystemClock, Uring};
 use ntpring::limits;
 use ntpring::server::{Clock, Datagram, Responder, ServingState, Verdict};
@@ -18,8 +18,11 @@ use ntpring::snapshot::Publisher;
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
 use ntpring::wire::HEADER_LEN;
 
-criterion_group!(benches, loopback);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    loopback(&mut criterion);
+    criterion.final_summary();
+}
 
 const BATCHES: [usize; 3] = [1, 16, 64];
 

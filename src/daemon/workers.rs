@@ -14,6 +14,7 @@ use super::listen::WorkerSockets;
 use crate::datapath::{Backend, Query, Worker};
 use crate::server::{Counters, ServingState};
 use crate::snapshot::Publisher;
+use crate::sys::thread::interrupt_until_ended;
 
 /// Which datapath to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,10 +113,12 @@ impl Crew<'_> {
 }
 
 impl Workers {
-    /// Ends every worker within a tick, after its last batch, and waits for it.
+    /// Ends every worker after its last batch, and waits for it.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Relaxed);
         for thread in self.threads.drain(..) {
+            // Without the interruption it ends a little later, with its tick.
+            let _ = interrupt_until_ended(&thread);
             let _ = thread.join();
         }
     }
