@@ -82,7 +82,7 @@ fn o10_the_responder_allocates_nothing() {
 /// Bursts of requests over loopback, watched from the socket to the socket.
 fn path_allocates_nothing(open: impl FnOnce(Arc<[ServeSocket]>) -> Option<Box<dyn FnMut(&mut Responder)>>) {
     const BURST: usize = 50;
-    let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp: 0 };
+    let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
     let socket = ServeSocket::open((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
     let server = socket.local();
     let Some(mut turn) = open(Arc::new([socket])) else { return };

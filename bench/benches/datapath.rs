@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bench::{echo, requests};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use ntpring::datapath::{Datapath, Mmsg, SystemClock, Uring};
 use ntpring::limits;
 use ntpring::server::{Clock, Datagram, Responder, ServingState, Verdict};
@@ -18,8 +18,11 @@ use ntpring::snapshot::Publisher;
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
 use ntpring::wire::HEADER_LEN;
 
-criterion_group!(benches, loopback);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    loopback(&mut criterion);
+    criterion.final_summary();
+}
 
 const BATCHES: [usize; 3] = [1, 16, 64];
 
@@ -48,7 +51,8 @@ struct Loopback<D> {
 impl<D: Datapath> Loopback<D> {
     /// `build` makes the datapath on this thread, which is also the one that uses it.
     fn new(build: impl FnOnce(Arc<[ServeSocket]>) -> io::Result<D>) -> io::Result<Self> {
-        let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp: 0 };
+        let options =
+            SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
         let socket = ServeSocket::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options)?;
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         client.connect(socket.local())?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bench::requests;
 use bench::restrict::{self, Family};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
 use fastrand::Rng;
 use ntpring::datapath::SystemClock;
 use ntpring::server::{
@@ -19,8 +19,13 @@ use ntpring::server::{
 use ntpring::snapshot::{Published, Publisher};
 use ntpring::wire::{HEADER_LEN, NtpTimestamp};
 
-criterion_group!(benches, respond, access, snapshot);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    respond(&mut criterion);
+    access(&mut criterion);
+    snapshot(&mut criterion);
+    criterion.final_summary();
+}
 
 /// Requests are restored from a copy before each call, because a reply overwrites its request: the same few
 /// octets every time.

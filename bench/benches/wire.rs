@@ -5,11 +5,16 @@
 use std::hint::black_box;
 
 use bench::requests;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use ntpring::wire::{NtpTimestamp, Packet, Precision};
 
-criterion_group!(benches, parse, extension_walk, stamps);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    parse(&mut criterion);
+    extension_walk(&mut criterion);
+    stamps(&mut criterion);
+    criterion.final_summary();
+}
 
 fn parse(c: &mut Criterion) {
     let request = requests::time(4, 0x0123_4567_89AB_CDEF);

@@ -70,7 +70,8 @@ impl Running {
     /// # Errors
     /// The socket, the core or the backend cannot be had.
     pub fn start(contender: Contender, address: IpAddr, core: usize) -> io::Result<Self> {
-        let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp: 0 };
+        let options =
+            SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
         let socket = ServeSocket::open(SocketAddr::new(address, 0), options)?;
         socket.steer_group(1)?;
         let address = socket.local();

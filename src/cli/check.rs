@@ -28,18 +28,18 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let (_, findings) = match configuration::load(&args.config) {
         Ok(loaded) => loaded,
         Err(unreadable) => {
-            eprintln!("{unreadable}; name another configuration with -c FILE");
+            super::complain(format_args!("{unreadable}; name another configuration with -c FILE"));
             return ExitCode::from(BAD);
         }
     };
     if let Err(error) = print(&findings) {
         // Whoever reads the findings has gone, as `head` does: the exit code is still theirs to use.
         if error.kind() != io::ErrorKind::BrokenPipe {
-            eprintln!("cannot print the findings: {error}");
+            super::complain(format_args!("cannot print the findings: {error}"));
             return ExitCode::FAILURE;
         }
     }
-    eprintln!("{}", summary(&findings));
+    super::complain(format_args!("{}", summary(&findings)));
     let bad = findings.errors() > 0 || args.strict && !findings.is_empty();
     if bad { ExitCode::from(BAD) } else { ExitCode::SUCCESS }
 }

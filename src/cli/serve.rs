@@ -1,6 +1,7 @@
 //! `ntpring serve`, and `ntpring` alone.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -82,18 +83,23 @@ pub(super) fn run(args: Args) -> ExitCode {
 
 /// `ntpring` alone: no file is read, and the reader is told what to try next.
 pub(super) fn run_embedded_default() -> ExitCode {
-    println!(
-        "ntpring {}: no command given, serving this machine's own clock (ntpring --help shows more)",
-        env!("CARGO_PKG_VERSION")
-    );
-    println!("next, from another terminal (use port 11123 if the line \"ready:\" names it):");
-    println!(
-        "  ask it for the time      chronyd -Q -t 3 'server 127.0.0.1 iburst maxsamples 1'   or   ntpdig 127.0.0.1"
-    );
-    println!("  see its counters         kill -USR1 {}", std::process::id());
-    println!("  serve by your own file   ntpring check -c /etc/ntp.conf && ntpring serve -c /etc/ntp.conf");
-    println!("  measure it               ntpload demo");
+    // Whoever reads this may have gone; the time is served all the same.
+    let _ = io::stdout().write_all(next_steps().as_bytes());
     serve(&Options::default())
+}
+
+fn next_steps() -> String {
+    format!(
+        "ntpring {version}: no command given, serving this machine's own clock (ntpring --help shows more)
+next, from another terminal (use port 11123 if the line \"ready:\" names it):
+  ask it for the time      chronyd -Q -t 3 'server 127.0.0.1 iburst maxsamples 1'   or   ntpdig 127.0.0.1
+  see its counters         kill -USR1 {pid}
+  serve by your own file   ntpring check -c /etc/ntp.conf && ntpring serve -c /etc/ntp.conf
+  measure it               ntpload demo
+",
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+    )
 }
 
 fn serve(options: &Options) -> ExitCode {
@@ -104,21 +110,40 @@ fn serve(options: &Options) -> ExitCode {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    eprintln!("ntpring: {failure}");
+    super::complain(format_args!("ntpring: {failure}"));
     match failure {
         Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
         Failure::Listen(_) | Failure::RunTime(_) => ExitCode::FAILURE,
     }
 }
 
-/// ADDR, ADDR:PORT, [V6] or [V6]:PORT.
+/// ADDR, ADDR:PORT, [V6] or [V6]:PORT; a link-local V6 with its interface, as in fe80::1%eth0.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     text.parse()
         .or_else(|_| bare.parse::<IpAddr>().map(|address| SocketAddr::new(address, NTP_PORT)))
+        .or_else(|_| parse_scoped(text))
         .map_err(|_| {
-            "expected an address such as 0.0.0.0, 192.0.2.1:11123, :: or [2001:db8::1]:123".to_owned()
+            "expected an address such as 0.0.0.0, 192.0.2.1:11123, ::, [2001:db8::1]:123 or [fe80::1%eth0]:123"
+                .to_owned()
         })
+}
+
+/// An address whose scope is an interface of this machine, by name or number.
+fn parse_scoped(text: &str) -> io::Result<SocketAddr> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let (host, port) = match text.strip_prefix('[') {
+        None => (text, None),
+        Some(rest) => rest.split_once(']').map(|(host, port)| (host, Some(port))).ok_or_else(invalid)?,
+    };
+    let port = match port {
+        None | Some("") => NTP_PORT,
+        Some(port) => port.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(invalid)?,
+    };
+    // Only numbers go to the resolver, which knows the interfaces: no name is ever looked up.
+    let (address, _interface) = host.split_once('%').ok_or_else(invalid)?;
+    address.parse::<Ipv6Addr>().map_err(|_| invalid())?;
+    (host, port).to_socket_addrs()?.next().ok_or_else(invalid)
 }
 
 /// Numbers and ranges, separated by commas; each core once.
@@ -153,7 +178,15 @@ mod tests {
         ] {
             assert_eq!(parse_listen(text), Ok(expected.parse().unwrap()), "{text}");
         }
-        for text in ["", "host", "192.0.2.1:", "192.0.2.1:70000", "[::1"] {
+        // The loopback interface is the first there is.
+        for (text, port) in
+            [("fe80::1%lo", 123), ("[fe80::1%lo]", 123), ("[fe80::1%lo]:99", 99), ("[fe80::1%1]:99", 99)]
+        {
+            assert_eq!(parse_listen(text), Ok(format!("[fe80::1%1]:{port}").parse().unwrap()), "{text}");
+        }
+        for text in
+            ["", "host", "host%lo", "192.0.2.1:", "192.0.2.1:70000", "[::1", "[fe80::1%lo", "fe80::1%nosuch"]
+        {
             assert!(parse_listen(text).is_err(), "{text}");
         }
     }

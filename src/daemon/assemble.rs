@@ -1,34 +1,37 @@
 //! The one place that knows ntp.conf and the server: a configuration becomes addresses, a clock and an access
 //! list.
 
+use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, process};
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::{CoreChoice, Failure, Options, configuration, listen, logging};
-use crate::config::{self, Config, Family, Findings, InterfaceAction, Restriction, Severity};
+use super::addresses::{self, Addresses};
+use super::{CoreChoice, Failure, Options, configuration, logging};
+use crate::config::{self, Config, Family, Findings, Restriction, Severity};
 use crate::datapath::SystemClock;
+use crate::limits;
 use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState, TooManyEntries};
 use crate::snapshot::{LocalClock, SystemVariables};
-use crate::sys::{clock, interfaces, thread};
+use crate::sys::{clock, thread};
 use crate::wire::{Precision, ReferenceId};
 
 /// What the process is to do, from command line and configuration.
 pub(super) struct Plan {
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Addresses,
     pub(super) cores: Vec<usize>,
     pub(super) dscp: u8,
     pub(super) clock: ClockSource,
+    started: Instant,
     precision: Precision,
     access: Arc<AccessList>,
+    names: Names,
     pid_file: Option<PathBuf>,
-    /// `interface drop`: bound, so that nobody else gets what is sent there, and never read.
-    _silent: Vec<UdpSocket>,
 }
 
 /// Where the served time comes from.
@@ -71,21 +74,25 @@ impl Plan {
         .map_err(|unreadable| Failure::Usage(unreadable.to_string()))?;
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
         log_findings(&findings);
-        let (addresses, silent) = addresses(options, &config)?;
+        let started = Instant::now();
+        let mut names = Names::default();
         let reading_time = u64::try_from(clock::reading_time().as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
-            addresses,
+            addresses: addresses::choose(options, &config)?,
             cores: cores(&options.cores)?,
             dscp: config.dscp.unwrap_or_default(),
-            clock: clock_source(&config),
+            clock: clock_source(&config, started),
+            started,
             precision: Precision::from_nanoseconds(reading_time),
-            access: access_list(&config).map_err(|problem| Failure::Usage(problem.to_string()))?,
+            access: access_list(&config, &mut names)
+                .map_err(|problem| Failure::Usage(problem.to_string()))?,
+            names,
             pid_file: config.pid_file.map(|file| file.value),
-            _silent: silent,
         })
     }
 
-    /// SIGHUP: takes access list and clock from the file as it is now. Any error in it leaves everything as
+    /// SIGHUP: takes access list and clock from the file as it is now; `tos orphanwait` still counts from the
+    /// start. Any error in it leaves everything as
     /// it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
         let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
@@ -93,8 +100,8 @@ impl Plan {
         if findings.errors() > 0 {
             return Err(format!("{} has errors (see above)", path.display()));
         }
-        self.access = access_list(&config).map_err(|problem| problem.to_string())?;
-        self.clock = clock_source(&config);
+        self.access = access_list(&config, &mut self.names).map_err(|problem| problem.to_string())?;
+        self.clock = clock_source(&config, self.started);
         Ok(())
     }
 
@@ -122,7 +129,7 @@ fn cores(choice: &CoreChoice) -> Result<Vec<usize>, Failure> {
     let allowed = thread::allowed_cores();
     let list = || allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     match choice {
-        CoreChoice::All => Ok(allowed),
+        CoreChoice::All => Ok(allowed.into_iter().take(limits::WORKERS_MAX).collect()),
         CoreChoice::First(count) => allowed.get(..*count).map(<[usize]>::to_vec).ok_or_else(|| {
             Failure::Usage(format!(
                 "--workers {count}: this process may run on {} cores only ({})",
@@ -151,7 +158,7 @@ fn log_findings(findings: &Findings) {
 
 /// The local clock is right at once where nothing else is configured, else after `tos orphanwait` without
 /// another source.
-fn clock_source(config: &Config) -> ClockSource {
+fn clock_source(config: &Config, started: Instant) -> ClockSource {
     let Some(local) = config.local_clock() else { return ClockSource::None };
     let wait = if config.associations.is_empty() { 0 } else { config.tos.orphanwait_seconds };
     let local = LocalClock {
@@ -159,12 +166,15 @@ fn clock_source(config: &Config) -> ClockSource {
         stratum: local.stratum,
         reference_id: ReferenceId::from_octets(local.refid),
     };
-    ClockSource::Local(local, Instant::now() + Duration::from_secs(wait.into()))
+    ClockSource::Local(local, started + Duration::from_secs(wait.into()))
 }
 
-fn access_list(config: &Config) -> Result<Arc<AccessList>, TooManyEntries> {
-    let entries: Vec<AccessEntry> =
-        config.restrictions(resolve).into_iter().filter_map(access_entry).collect();
+fn access_list(config: &Config, names: &mut Names) -> Result<Arc<AccessList>, TooManyEntries> {
+    let entries: Vec<AccessEntry> = config
+        .restrictions(|name, family| names.resolve(name, family))
+        .into_iter()
+        .filter_map(access_entry)
+        .collect();
     AccessList::new(&entries).map(Arc::new)
 }
 
@@ -195,66 +205,80 @@ fn access_flags(flags: config::RestrictFlags) -> AccessFlags {
     .fold(AccessFlags::NONE, |all, (_, flag)| all | flag)
 }
 
-/// Addresses of a host name in a `restrict` line. One that cannot be found is not restricted until the next
-/// reload.
-fn resolve(name: &str, family: Family) -> Vec<IpAddr> {
-    match (name, 0).to_socket_addrs() {
-        Ok(found) => found.map(|address| address.ip()).filter(|address| family.contains(*address)).collect(),
-        Err(error) => {
-            warn!(
-                "restrict {name}: {error}; this line has no effect until a reload (kill -HUP {})",
-                process::id()
-            );
-            Vec::new()
-        }
-    }
-}
+/// Addresses of the host names in `restrict` lines, as they were last found.
+#[derive(Default)]
+struct Names(HashMap<String, Vec<IpAddr>>);
 
-/// Command line, then `interface` lines, then both wildcard addresses; with the sockets of `interface drop`.
-fn addresses(options: &Options, config: &Config) -> Result<(Vec<SocketAddr>, Vec<UdpSocket>), Failure> {
-    if !options.listen.is_empty() {
-        let mut addresses = options.listen.clone();
-        addresses.sort_unstable();
-        addresses.dedup();
-        return Ok((addresses, Vec::new()));
-    }
-    if config.interfaces.is_empty() {
-        return Ok((listen::wildcards(listen::NTP_PORT), Vec::new()));
-    }
-    let mut listening = Vec::new();
-    let mut silent = Vec::new();
-    for interfaces::InterfaceAddress { interface, mut address, .. } in interfaces::addresses()? {
-        address.set_port(listen::NTP_PORT);
-        match config.interface_action(address.ip(), &interface) {
-            InterfaceAction::Listen => listening.push(address),
-            InterfaceAction::Drop => silent.extend(bind_silently(address)),
-            InterfaceAction::Ignore => info!("interface {interface}: {} is ignored", address.ip()),
-        }
-    }
-    for wildcard in listen::wildcards(listen::NTP_PORT) {
-        if config.interface_action(wildcard.ip(), "") == InterfaceAction::Listen {
-            // A wildcard socket takes what is sent to any address of its family.
-            listening.retain(|address| address.is_ipv4() != wildcard.is_ipv4());
-            if !silent.is_empty() {
-                warn!("interface drop: no effect beside a wildcard address that is listened on");
-                silent.clear();
+impl Names {
+    /// A name that cannot be resolved now keeps the addresses it had: a reload while the resolver is down
+    /// lifts no restriction.
+    fn resolve(&mut self, name: &str, family: Family) -> Vec<IpAddr> {
+        match (name, 0).to_socket_addrs() {
+            Ok(found) => {
+                self.0.insert(name.to_owned(), found.map(|address| address.ip()).collect());
             }
-            listening.push(wildcard);
+            Err(error) => {
+                let kept = if self.0.contains_key(name) { "keeps its addresses" } else { "has no effect" };
+                warn!("restrict {name}: {error}; the line {kept}");
+            }
         }
+        let addresses = self.0.get(name).into_iter().flatten().copied();
+        addresses.filter(|address| family.contains(*address)).collect()
     }
-    if listening.is_empty() {
-        return Err(Failure::Usage(
-            "the interface lines leave no address of this machine to serve".to_owned(),
-        ));
-    }
-    Ok((listening, silent))
 }
 
-/// Takes an address without ever answering there.
-fn bind_silently(address: SocketAddr) -> Option<UdpSocket> {
-    let socket = UdpSocket::bind(address);
-    if let Err(error) = &socket {
-        warn!("interface drop: cannot bind {address}: {error}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        config::load(Path::new("test.conf"), &mut |_| Ok(text.into())).expect("it is in memory").0
     }
-    socket.ok()
+
+    #[test]
+    fn c22_a_lone_local_clock_is_right_at_once_and_beside_servers_after_orphanwait() {
+        let started = Instant::now();
+        let from = |text: &str| match clock_source(&config(text), started) {
+            ClockSource::Local(clock, from) => Some((clock.stratum, from - started)),
+            ClockSource::None => None,
+        };
+        let local = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
+        assert_eq!(from(""), None);
+        assert_eq!(from("server 192.0.2.1\n"), None);
+        assert_eq!(from(local), Some((3, Duration::ZERO)));
+        assert_eq!(from(&format!("{local}server 192.0.2.1\n")), Some((3, Duration::from_secs(300))));
+        let patient = format!("{local}pool p.example\ntos orphanwait 7\n");
+        assert_eq!(from(&patient), Some((3, Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_resolved_any_more_keeps_its_addresses() {
+        let mut names = Names::default();
+        assert_eq!(names.resolve("no-such-host.invalid", Family::Any), [] as [IpAddr; 0]);
+        let kept: Vec<IpAddr> = vec!["192.0.2.1".parse().expect("an address"), "::1".parse().expect("one")];
+        names.0.insert("no-such-host.invalid".to_owned(), kept.clone());
+        assert_eq!(names.resolve("no-such-host.invalid", Family::Any), kept);
+        assert_eq!(names.resolve("no-such-host.invalid", Family::V4), kept[..1]);
+    }
+
+    #[test]
+    fn every_restrict_flag_reaches_the_access_list() {
+        let flags = "ignore noserve noquery nomodify kod limited notrust nomrulist version";
+        let access = access_list(&config(&format!("restrict 192.0.2.1 {flags}\n")), &mut Names::default())
+            .expect("few entries");
+        let got = access.lookup("192.0.2.1:1000".parse().expect("an address"));
+        for flag in [
+            AccessFlags::IGNORE,
+            AccessFlags::NOSERVE,
+            AccessFlags::NOQUERY,
+            AccessFlags::NOMODIFY,
+            AccessFlags::KOD,
+            AccessFlags::LIMITED,
+            AccessFlags::NOTRUST,
+            AccessFlags::NOMRULIST,
+            AccessFlags::VERSION,
+        ] {
+            assert!(got.contains(flag), "{flag:?}");
+        }
+    }
 }

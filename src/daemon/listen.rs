@@ -9,7 +9,6 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::owner::owner_of;
-use crate::limits;
 use crate::sys::socket::{ServeSocket, SocketOptions};
 
 /// The NTP port (RFC 5905 §7.2).
@@ -56,10 +55,13 @@ pub(super) fn wildcards(port: u16) -> Vec<SocketAddr> {
     }
 }
 
-/// Opens one socket per address and worker. Each address is first bound alone, so that any other owner,
-/// another ntpring too, is an error instead of a silent thief of datagrams.
-pub(super) fn open(addresses: &[SocketAddr], workers: usize, dscp: u8) -> Result<WorkerSockets, ListenError> {
-    let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp };
+/// Opens one socket per address and worker. Each address is first claimed by one of them alone, so that any
+/// other owner, another ntpring too, is an error instead of a silent thief of datagrams.
+pub(super) fn open(
+    addresses: &[SocketAddr],
+    workers: usize,
+    options: SocketOptions,
+) -> Result<WorkerSockets, ListenError> {
     let mut groups = Vec::with_capacity(addresses.len());
     for &address in addresses {
         let group =
@@ -71,39 +73,35 @@ pub(super) fn open(addresses: &[SocketAddr], workers: usize, dscp: u8) -> Result
 
 /// Members of a group are numbered in the order they are bound, so worker 0 gets the first.
 fn open_group(address: SocketAddr, workers: usize, options: SocketOptions) -> io::Result<Vec<ServeSocket>> {
-    wait_until_free(address)?;
-    let mut group = Vec::with_capacity(workers);
-    let mut address = address;
-    for _ in 0..workers {
-        let socket = ServeSocket::open(address, options)?;
-        // Port 0 means any: the first member chooses for all.
-        address.set_port(socket.local().port());
-        group.push(socket);
-    }
-    if let Some(first) = group.first() {
-        first.steer_group(workers)?;
-    }
+    let first = claim(address, options)?;
+    // Port 0 means any: the first member chooses for all.
+    let address = first.local();
+    let others = (1..workers).map(|_| ServeSocket::open(address, options));
+    let group: Vec<ServeSocket> = [Ok(first)].into_iter().chain(others).collect::<io::Result<_>>()?;
+    group[0].steer_group(workers)?;
     Ok(group)
 }
 
 /// A server that was just killed may leave its port taken for some milliseconds, without a process that owns
 /// it.
-fn wait_until_free(address: SocketAddr) -> io::Result<()> {
+fn claim(address: SocketAddr, options: SocketOptions) -> io::Result<ServeSocket> {
     const TRIES: u32 = 20;
     const PAUSE: Duration = Duration::from_millis(50);
     for _ in 0..TRIES {
-        match ServeSocket::probe(address) {
+        match ServeSocket::claim(address, options) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && owner_of(address).is_none() => {
                 thread::sleep(PAUSE);
             }
             result => return result,
         }
     }
-    ServeSocket::probe(address)
+    ServeSocket::claim(address, options)
 }
 
 fn cause(address: SocketAddr, error: &io::Error) -> String {
-    let elsewhere = SocketAddr::new(address.ip(), UNPRIVILEGED_PORT);
+    // Not the port that is in the way.
+    let port = UNPRIVILEGED_PORT + u16::from(address.port() == UNPRIVILEGED_PORT);
+    let elsewhere = SocketAddr::new(address.ip(), port);
     match error.kind() {
         io::ErrorKind::AddrInUse => match owner_of(address) {
             Some(owner) => format!("address in use ({owner}): stop it, or use --listen {elsewhere}"),
@@ -112,6 +110,16 @@ fn cause(address: SocketAddr, error: &io::Error) -> String {
                 address.port()
             ),
         },
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            format!("{error}: one file is needed per address and worker: ulimit -n 4096")
+        }
+        _ if needs_scope(address) => {
+            format!(
+                "{error}: a link-local address needs its interface: --listen [{}%IFACE]:{}",
+                address.ip(),
+                address.port()
+            )
+        }
         io::ErrorKind::PermissionDenied => format!(
             "permission denied: run as root, or sudo setcap cap_net_bind_service=+ep $(command -v ntpring), or use --listen {elsewhere}"
         ),
@@ -124,6 +132,10 @@ fn cause(address: SocketAddr, error: &io::Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+fn needs_scope(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
 fn width(address: IpAddr) -> u8 {

@@ -1,17 +1,21 @@
-//! `--metrics`: Prometheus text over HTTP, from a thread of its own, one connection at a time.
+//! `--metrics`: Prometheus text over HTTP, each connection on a thread of its own for a short while.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::status::Status;
 
-/// A scraper that is slower than this is hung up on.
+/// A scraper that takes longer than this, all in all, is hung up on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest request head that is read, in bytes.
 const REQUEST_HEAD_MAX: usize = 8192;
+
+/// Connections at a time; more are hung up on, so that idle ones cannot make a scraper wait.
+const CONNECTIONS: usize = 16;
 
 /// Opens the listener.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -24,37 +28,55 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers scrapers until the process ends.
-pub(super) fn serve(listener: TcpListener, mut status: Status) -> io::Result<()> {
-    let answer_all = move || {
-        for stream in listener.incoming().flatten() {
-            // A scraper that goes away is its own problem, and the next one is unaffected.
-            let _ = answer(stream, &mut status);
+pub(super) fn serve(listener: TcpListener, status: Status) -> io::Result<()> {
+    let open = Arc::new(());
+    let accept_all = move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else {
+                // Out of descriptors: asking again at once would only burn a core.
+                thread::sleep(PATIENCE / 10);
+                continue;
+            };
+            let (mut status, ticket) = (status.clone(), Arc::clone(&open));
+            if Arc::strong_count(&ticket) > CONNECTIONS + 1 {
+                continue;
+            }
+            // A scraper that goes away, or a thread that cannot be had, is the scraper's problem, and the
+            // next one is unaffected.
+            let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
+                let _ = answer(stream, &mut status);
+                drop(ticket);
+            });
         }
     };
-    thread::Builder::new().name("metrics".to_owned()).spawn(answer_all).map(drop)
+    thread::Builder::new().name("metrics".to_owned()).spawn(accept_all).map(drop)
 }
 
 fn answer(mut stream: TcpStream, status: &mut Status) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let deadline = Instant::now() + PATIENCE;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let head = read_head(&mut stream)?;
-    let path = head.split(' ').nth(1).unwrap_or_default();
+    let head = read_head(&mut stream, deadline)?;
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default();
     let (code, body) = match (head.starts_with("GET "), path) {
         (true, "/metrics" | "/") => ("200 OK", status.prometheus()),
         (true, _) => ("404 Not Found", "metrics are at /metrics\n".to_owned()),
         (false, _) => ("405 Method Not Allowed", String::new()),
     };
-    write!(
-        stream,
+    // In one piece, which fits the socket's buffer: a scraper that reads slowly keeps nobody.
+    let reply = format!(
         "HTTP/1.1 {code}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
-    )
+    );
+    stream.write_all(reply.as_bytes())
 }
 
-fn read_head(stream: &mut TcpStream) -> io::Result<String> {
+fn read_head(stream: &mut TcpStream, deadline: Instant) -> io::Result<String> {
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
+        stream.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
         let length = stream.read(&mut chunk)?;
         if length == 0 || head.len() + length > REQUEST_HEAD_MAX {
             return Err(io::ErrorKind::InvalidData.into());
@@ -62,4 +84,43 @@ fn read_head(stream: &mut TcpStream) -> io::Result<String> {
         head.extend_from_slice(&chunk[..length]);
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::ServingState;
+    use crate::snapshot::Publisher;
+
+    /// What a scraper gets.
+    fn scrape(address: SocketAddr, target: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(5 * PATIENCE)).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        // A connection that is hung up on may be reset.
+        let _ = stream.read_to_string(&mut reply);
+        reply
+    }
+
+    #[test]
+    fn idle_and_dripping_connections_keep_no_scraper_waiting() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let published = Publisher::new(ServingState::default()).subscribe();
+        serve(listener, Status { tier: "none", cores: Vec::new(), counters: Vec::new(), published }).unwrap();
+
+        let mut dripping = TcpStream::connect(address).unwrap();
+        let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE + PATIENCE / 2 {
+            let _ = dripping.write(b"G");
+            thread::sleep(PATIENCE / 10);
+        }
+        assert!(scrape(address, "/metrics?x=1").starts_with("HTTP/1.1 200"));
+        assert!(start.elapsed() < 2 * PATIENCE, "the scraper waited: {:?}", start.elapsed());
+        let closed = dripping.set_read_timeout(Some(PATIENCE)).and_then(|()| dripping.read(&mut [0]));
+        assert!(!matches!(&closed, Err(error) if error.kind() == io::ErrorKind::WouldBlock), "{closed:?}");
+        drop(idle);
+    }
 }

@@ -1,5 +1,6 @@
 //! The process: files, sockets, threads, signals and privileges. Nothing here runs per packet.
 
+mod addresses;
 mod assemble;
 pub mod configuration;
 mod listen;
@@ -28,7 +29,7 @@ use crate::datapath::Query;
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
-use crate::sys::socket::ServeSocket;
+use crate::sys::socket::{ServeSocket, SocketOptions};
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
@@ -82,6 +83,8 @@ pub enum Failure {
 /// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is
 /// armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
+    let signals = Signals::install()?;
     let plan = Plan::read(options)?;
     match &options.config {
         Some(path) => info!("configuration: {}", path.display()),
@@ -93,7 +96,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     plan.write_pid_file();
     privileges::give_up(identity.as_ref())?;
 
-    let signals = Signals::install()?;
     let mut publisher = Publisher::new(plan.serving_state());
     let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
     let crew = Crew {
@@ -103,6 +105,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         queries,
         waker: signals.waker()?,
     };
+    signals.started();
     let workers = crew.start(options.datapath)?;
     let status = Status {
         tier: workers.backend.name(),
@@ -144,7 +147,7 @@ impl Daemon<'_> {
                 return Err(error.into());
             }
             if self.signals.take_report() {
-                eprintln!("{}", self.status.json());
+                logging::print(&self.status.json());
             }
             if self.signals.take_reload() {
                 self.reload();
@@ -153,7 +156,7 @@ impl Daemon<'_> {
             // The control protocol is not served yet: what restrict lets through is met with silence.
             self.inbox.try_iter().for_each(drop);
             if Instant::now() >= next_update {
-                next_update += UPDATE_INTERVAL;
+                next_update = Instant::now() + UPDATE_INTERVAL;
                 publisher.publish(self.plan.serving_state());
             }
         }
@@ -176,11 +179,16 @@ impl Daemon<'_> {
 }
 
 fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure> {
-    match listen::open(&plan.addresses, plan.cores.len(), plan.dscp) {
+    let socket_options = SocketOptions {
+        receive_buffer: limits::SOCKET_RECEIVE_BUFFER,
+        dscp: plan.dscp,
+        before_usable: plan.addresses.enumerated,
+    };
+    match listen::open(&plan.addresses.listening, plan.cores.len(), socket_options) {
         Err(error) if error.is_about_the_port() && options.config.is_none() && options.listen.is_empty() => {
             warn!("{error}; serving on port {} instead", listen::UNPRIVILEGED_PORT);
             let elsewhere = listen::wildcards(listen::UNPRIVILEGED_PORT);
-            Ok(listen::open(&elsewhere, plan.cores.len(), plan.dscp)?)
+            Ok(listen::open(&elsewhere, plan.cores.len(), socket_options)?)
         }
         result => Ok(result?),
     }
@@ -189,8 +197,8 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 /// Says what is served, where and how: one line, once every worker's receive is armed.
 fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
     match sockets.first() {
-        Some(first) => eprintln!("ready: {}; {}", serving(plan, first, workers), plan.clock),
-        None => eprintln!("ready: no worker, so nobody is served"),
+        Some(first) => logging::print(&format!("ready: {}; {}", serving(plan, first, workers), plan.clock)),
+        None => logging::print("ready: no worker, so nobody is served"),
     }
     // Without a service manager that asked for it there is nobody to tell, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -199,6 +207,7 @@ fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
 fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
     let addresses: Vec<String> = sockets.iter().map(|socket| socket.local().to_string()).collect();
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
+    // The kernel grants, and reports, twice what was asked for: half is for its own overhead.
     let buffer = sockets.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
     format!(
         "udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
@@ -208,6 +217,6 @@ fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
         if cores.len() == 1 { "" } else { "s" },
         cores.join(","),
         buffer / 1024,
-        if buffer < limits::SOCKET_RECEIVE_BUFFER { " (net.core.rmem_max caps it)" } else { "" },
+        if buffer < 2 * limits::SOCKET_RECEIVE_BUFFER { " (net.core.rmem_max caps it)" } else { "" },
     )
 }

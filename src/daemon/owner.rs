@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// A process that holds a UDP socket.
@@ -18,10 +18,10 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Finds a process with a UDP socket on `address`'s port in its own or the wildcard address; `None` when the
-/// kernel does not show it to us (another user's process needs root).
+/// Finds a process with a UDP socket that keeps others from `address`; `None` when the kernel does not show
+/// it to us (another user's process needs root).
 pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
-    let inodes = inodes_on_port(address);
+    let inodes = inodes_in_the_way(address);
     let mut processes = fs::read_dir("/proc").ok()?.flatten();
     processes.find_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
@@ -30,19 +30,42 @@ pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
     })
 }
 
-/// Socket inodes bound to the port, from the table of the address's family in this network namespace.
-fn inodes_on_port(address: SocketAddr) -> Vec<String> {
-    let table = if address.is_ipv4() { "/proc/self/net/udp" } else { "/proc/self/net/udp6" };
-    let text = fs::read_to_string(table).unwrap_or_default();
-    text.lines().skip(1).filter_map(|line| inode_if_port(line, address.port())).collect()
+/// Inodes of the sockets in the way, from the tables of this network namespace. A socket in the IPv6 table
+/// may hold an IPv4 address too: most programs that bind [::] mean both families.
+fn inodes_in_the_way(wanted: SocketAddr) -> Vec<String> {
+    let tables: &[&str] = match wanted {
+        SocketAddr::V4(_) => &["/proc/self/net/udp", "/proc/self/net/udp6"],
+        SocketAddr::V6(_) => &["/proc/self/net/udp6"],
+    };
+    let texts = tables.iter().map(|table| fs::read_to_string(table).unwrap_or_default());
+    let inodes = |text: String| -> Vec<String> {
+        text.lines().skip(1).filter_map(|line| inode_if_in_the_way(line, wanted)).collect()
+    };
+    texts.flat_map(inodes).collect()
 }
 
 /// Columns of the table: slot, local address:port in hexadecimal, remote, …, and the inode as the tenth.
-fn inode_if_port(line: &str, port: u16) -> Option<String> {
+fn inode_if_in_the_way(line: &str, wanted: SocketAddr) -> Option<String> {
     let columns: Vec<&str> = line.split_whitespace().collect();
-    let (_, local_port) = columns.get(1)?.rsplit_once(':')?;
-    let matches = u16::from_str_radix(local_port, 16) == Ok(port);
-    matches.then(|| columns.get(9).map(|inode| format!("socket:[{inode}]")))?
+    let (address, port) = columns.get(1)?.rsplit_once(':')?;
+    let (address, port) = (table_address(address)?, u16::from_str_radix(port, 16).ok()?);
+    let overlap = address == wanted.ip() || address.is_unspecified() || wanted.ip().is_unspecified();
+    (overlap && port == wanted.port()).then(|| columns.get(9).map(|inode| format!("socket:[{inode}]")))?
+}
+
+/// An address as the table has it: words of 32 bits in hexadecimal, each as this machine stores it.
+fn table_address(digits: &str) -> Option<IpAddr> {
+    let word =
+        |at: usize| u32::from_str_radix(digits.get(8 * at..8 * at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    match digits.len() {
+        8 => word(0).map(IpAddr::from),
+        32 => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+            let octets: [u8; 16] = words.as_flattened().try_into().ok()?;
+            Some(IpAddr::from(octets).to_canonical())
+        }
+        _ => None,
+    }
 }
 
 fn holds_any(descriptors: &Path, inodes: &[String]) -> bool {
@@ -71,6 +94,30 @@ mod tests {
             let Ok(socket) = UdpSocket::bind(address) else { continue };
             let owner = owner_of(socket.local_addr().unwrap()).expect("a socket of this process");
             assert_eq!(owner.pid, std::process::id());
+        }
+    }
+
+    #[test]
+    fn table_lines_are_in_the_way_of_the_addresses_that_they_overlap() {
+        let line = |address: &str| {
+            format!(" 1: {address}:007B 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 4711 2")
+        };
+        let word = |octets: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(octets));
+        let any_v6 = "0".repeat(32);
+        let mapped = format!("{}{}{}", "0".repeat(16), word([0, 0, 255, 255]), word([127, 0, 0, 2]));
+        for (address, wanted, in_the_way) in [
+            (word([127, 0, 0, 2]), "127.0.0.2:123", true),
+            (word([127, 0, 0, 2]), "127.0.0.1:123", false),
+            (word([127, 0, 0, 2]), "127.0.0.2:124", false),
+            (word([127, 0, 0, 2]), "0.0.0.0:123", true),
+            (word([0; 4]), "127.0.0.1:123", true),
+            (any_v6.clone(), "127.0.0.1:123", true),
+            (any_v6, "[::1]:123", true),
+            (mapped, "127.0.0.2:123", true),
+        ] {
+            let inode = inode_if_in_the_way(&line(&address), wanted.parse().unwrap());
+            assert_eq!(inode.is_some(), in_the_way, "{address} and {wanted}");
+            assert!(inode.is_none_or(|inode| inode == "socket:[4711]"));
         }
     }
 

@@ -11,6 +11,7 @@ use signal_hook::{flag, low_level::pipe};
 
 /// What the daemon thread sleeps on: a socket that signal handlers and ending workers write to.
 pub(super) struct Signals {
+    starting: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
@@ -19,11 +20,23 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers.
+    /// Installs the handlers. Until [`started`](Self::started), SIGTERM and SIGINT end the process at once:
+    /// there is nothing to drain yet. The other signals wait.
     pub(super) fn install() -> io::Result<Self> {
         let (sleep, wake) = UnixStream::pair()?;
-        let signals =
-            Self { terminate: Arc::default(), reload: Arc::default(), report: Arc::default(), sleep, wake };
+        // Whoever wakes the daemon thread must not wait for it: it may be waiting for them to end.
+        wake.set_nonblocking(true)?;
+        let signals = Self {
+            starting: Arc::new(AtomicBool::new(true)),
+            terminate: Arc::default(),
+            reload: Arc::default(),
+            report: Arc::default(),
+            sleep,
+            wake,
+        };
+        for signal in [SIGTERM, SIGINT] {
+            flag::register_conditional_shutdown(signal, 0, Arc::clone(&signals.starting))?;
+        }
         for (signal, flag) in [
             (SIGTERM, &signals.terminate),
             (SIGINT, &signals.terminate),
@@ -35,6 +48,11 @@ impl Signals {
             pipe::register(signal, signals.wake.try_clone()?)?;
         }
         Ok(signals)
+    }
+
+    /// From now on the daemon thread looks for SIGTERM and SIGINT.
+    pub(super) fn started(&self) {
+        self.starting.store(false, SeqCst);
     }
 
     /// A handle that ends [`sleep`](Self::sleep) when a byte is written to it.

@@ -14,6 +14,7 @@ use super::listen::WorkerSockets;
 use crate::datapath::{Backend, Query, Worker};
 use crate::server::{Counters, ServingState};
 use crate::snapshot::Publisher;
+use crate::sys::thread::interrupt_until_ended;
 
 /// Which datapath to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,15 +73,24 @@ impl Crew<'_> {
                 seed: fastrand::u64(..),
             };
             workers.counters.push(counters);
-            workers.threads.push(self.spawn(worker, backend, ready.clone())?);
+            match self.spawn(worker, backend, ready.clone()) {
+                Ok(thread) => workers.threads.push(thread),
+                Err(error) => {
+                    workers.stop();
+                    let text =
+                        format!("cannot start a worker: {error}: raise the limit: ulimit -n 4096 -u 4096");
+                    return Err(io::Error::new(error.kind(), text));
+                }
+            }
         }
         drop(ready);
-        let outcomes: Vec<io::Result<()>> = readiness.iter().take(self.cores.len()).collect();
-        match outcomes.into_iter().collect::<io::Result<()>>() {
-            Ok(()) => Ok(workers),
+        let ready: io::Result<Vec<()>> = readiness.iter().take(self.cores.len()).collect();
+        match ready {
+            Ok(ready) if ready.len() == self.cores.len() => Ok(workers),
+            Ok(_) => Err(io::Error::other("a worker ended before it was ready")),
             Err(error) => {
                 workers.stop();
-                Err(if backend == Backend::IoUring { explain_io_uring(&error) } else { error })
+                Err(explain(backend, error))
             }
         }
     }
@@ -103,10 +113,12 @@ impl Crew<'_> {
 }
 
 impl Workers {
-    /// Ends every worker within a tick, after its last batch, and waits for it.
+    /// Ends every worker after its last batch, and waits for it.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Relaxed);
         for thread in self.threads.drain(..) {
+            // Without the interruption it ends a little later, with its tick.
+            let _ = interrupt_until_ended(&thread);
             let _ = thread.join();
         }
     }
@@ -123,8 +135,11 @@ impl Workers {
     }
 }
 
-/// io_uring is refused in a few well-known ways; each has its mend.
-fn explain_io_uring(error: &io::Error) -> io::Error {
+/// io_uring is refused in a few well-known ways; each has its mend. Errors of our own explain themselves.
+fn explain(backend: Backend, error: io::Error) -> io::Error {
+    if backend != Backend::IoUring || error.raw_os_error().is_none() {
+        return error;
+    }
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let why = match (error.raw_os_error(), disabled.trim()) {
         (Some(libc::EPERM), "1" | "2") => {

@@ -34,7 +34,7 @@ const READINGS: usize = 5;
 
 impl StepWatch {
     pub(super) fn new() -> Self {
-        Self { offset: offset() }
+        Self { offset: best(&readings()) }
     }
 
     /// Whether the clock was stepped since the last call. Two clock readings when it was not.
@@ -47,14 +47,22 @@ impl StepWatch {
     /// of them.
     #[cold]
     fn confirm(&mut self) -> bool {
-        let readings: [i128; READINGS] = std::array::from_fn(|_| offset());
+        let readings = readings();
         let stepped = readings.iter().all(|reading| (reading - self.offset).abs() > READING_SLACK_NS);
         if stepped {
-            // The second reading of an undisturbed pair comes soonest after the first.
-            self.offset = readings.into_iter().max().unwrap_or(self.offset);
+            self.offset = best(&readings);
         }
         stepped
     }
+}
+
+fn readings() -> [i128; READINGS] {
+    std::array::from_fn(|_| offset())
+}
+
+/// The second reading of an undisturbed pair comes soonest after the first.
+fn best(readings: &[i128; READINGS]) -> i128 {
+    readings.iter().copied().fold(i128::MIN, i128::max)
 }
 
 /// A delay between the two readings makes the result smaller, never larger.

@@ -311,14 +311,14 @@ const CONTROL: usize = cmsg::CONTROL_SPACE;
 pub struct RequestBatch {
     // Up to `filled`, headers[i] points at vectors[i] and that into slot i of the area. None of the three
     // ever moves or grows.
-    headers: Box<[libc::mmsghdr]>,
-    vectors: Box<[libc::iovec]>,
-    area: Box<[u8]>,
+    headers: Vec<libc::mmsghdr>,
+    vectors: Vec<libc::iovec>,
+    area: Vec<u8>,
     // What the kernel is told about requests that it is to stamp: the same for all, and only ever read.
-    stamp: Box<[u8]>,
+    stamp: Vec<u8>,
     // Where requests with a source of their own go, and their control messages, `CONTROL` bytes each.
     target: Option<Box<SockAddr>>,
-    controls: Box<[u8]>,
+    controls: Vec<u8>,
     /// How long the message is that names a source.
     source_length: usize,
     stamped: bool,
@@ -334,12 +334,12 @@ impl RequestBatch {
         let empty: libc::mmsghdr = unsafe { mem::zeroed() };
         let nowhere = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         Self {
-            headers: vec![empty; capacity].into_boxed_slice(),
-            vectors: vec![nowhere; capacity].into_boxed_slice(),
-            area: vec![0; capacity * longest].into_boxed_slice(),
+            headers: vec![empty; capacity],
+            vectors: vec![nowhere; capacity],
+            area: vec![0; capacity * longest],
             stamp: send_stamp(),
             target: None,
-            controls: Box::default(),
+            controls: Vec::new(),
             source_length: 0,
             stamped: false,
             slot: longest,
@@ -352,7 +352,7 @@ impl RequestBatch {
     pub fn with_sources(capacity: usize, longest: usize, target: SocketAddr) -> Self {
         Self {
             target: Some(Box::new(target.into())),
-            controls: vec![0; capacity * CONTROL].into_boxed_slice(),
+            controls: vec![0; capacity * CONTROL],
             ..Self::new(capacity, longest)
         }
     }
@@ -439,11 +439,11 @@ impl RequestBatch {
     }
 }
 
-fn send_stamp() -> Box<[u8]> {
+fn send_stamp() -> Vec<u8> {
     let mut control = vec![0; cmsg::SEND_STAMP_SPACE];
     let length = cmsg::write_send_stamp(&mut control);
     control.truncate(length);
-    control.into_boxed_slice()
+    control
 }
 
 fn open(source: IpAddr, target: SocketAddr, receive_buffer: usize) -> io::Result<Socket> {

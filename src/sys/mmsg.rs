@@ -110,10 +110,11 @@ impl MmsgSockets {
 
 /// Memory for the datagrams of one recvmmsg call; the headers point into the three areas, which never move.
 pub(super) struct ReceiveBatch {
-    headers: Box<[libc::mmsghdr]>,
+    // Never resized. Vectors, because a box claims to be the only way to its memory.
+    headers: Vec<libc::mmsghdr>,
     // The areas are reached through the headers' pointers; these fields own them.
-    _vectors: Box<[libc::iovec]>,
-    _area: Box<[MaybeUninit<u8>]>,
+    _vectors: Vec<libc::iovec>,
+    _area: Vec<MaybeUninit<u8>>,
     payload: usize,
 }
 
@@ -122,9 +123,8 @@ impl ReceiveBatch {
         // Control messages come first: the allocation and the stride keep them aligned as the kernel writes
         // them.
         let stride = (CONTROL_SPACE + NAME_SPACE + payload).next_multiple_of(64);
-        let mut area = vec![MaybeUninit::zeroed(); batch * stride].into_boxed_slice();
-        let mut vectors =
-            vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: payload }; batch].into_boxed_slice();
+        let mut area = vec![MaybeUninit::zeroed(); batch * stride];
+        let mut vectors = vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: payload }; batch];
         let base: *mut u8 = area.as_mut_ptr().cast();
         let headers = vectors
             .iter_mut()

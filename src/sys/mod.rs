@@ -15,6 +15,7 @@ pub mod mmsg;
 pub mod sandbox;
 mod send;
 pub mod socket;
+pub mod stderr;
 pub mod thread;
 pub mod uring;
 

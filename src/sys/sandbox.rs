@@ -17,6 +17,9 @@ pub struct Identity {
 /// Capabilities that this process may keep, by their number in linux/capability.h.
 pub type Capability = u32;
 
+/// What setresuid and setresgid take for "leave it as it is": nobody can become this user.
+const UNCHANGED: u32 = u32::MAX;
+
 /// Highest capability number that a 64-bit set can hold.
 const CAPABILITIES: u32 = 64;
 
@@ -41,24 +44,24 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Looks a user up by name or number, with the group of the same entry; `None` if there is no such user.
+/// Looks a user up by name or number, with the group of the same entry; `None` if there is no such user. A
+/// number need not have an entry; its group is then the same number.
 pub fn find_user(name: &str) -> Option<Identity> {
-    if let Ok(user) = name.parse() {
-        return Some(Identity { user, group: user });
-    }
+    let number = name.parse().ok();
     let name = CString::new(name).ok()?;
     // SAFETY: `name` is a C string; the entry is read before any other call could overwrite it, on the only
     // thread there is.
-    unsafe {
-        let entry = libc::getpwnam(name.as_ptr());
+    let entry = unsafe {
+        let entry = number.map_or_else(|| libc::getpwnam(name.as_ptr()), |user| libc::getpwuid(user));
         entry.as_ref().map(|entry| Identity { user: entry.pw_uid, group: entry.pw_gid })
-    }
+    };
+    entry.or(number.map(|user| Identity { user, group: user })).filter(|found| found.user != UNCHANGED)
 }
 
 /// Looks a group up by name or number.
 pub fn find_group(name: &str) -> Option<u32> {
     if let Ok(group) = name.parse() {
-        return Some(group);
+        return Some(group).filter(|group| *group != UNCHANGED);
     }
     let name = CString::new(name).ok()?;
     // SAFETY: as in `find_user`.
@@ -79,12 +82,13 @@ fn drop_bounding_set(kept: u64, effective: u64) {
 
 fn become_identity(identity: &Identity) -> io::Result<()> {
     // SAFETY: all calls take integers; the empty group list has length 0. KEEPCAPS lets the capabilities that
-    // are kept survive the change of user; set_capabilities then drops the others.
+    // are kept survive this one change of user; set_capabilities then drops the others.
     unsafe {
         check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
         check(libc::setgroups(0, ptr::null()))?;
         check(libc::setresgid(identity.group, identity.group, identity.group))?;
         check(libc::setresuid(identity.user, identity.user, identity.user))?;
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 0, 0, 0, 0))?;
     }
     Ok(())
 }
@@ -124,4 +128,21 @@ fn set_capabilities(kept: u64) -> io::Result<()> {
     let data = [word(kept as u32), word((kept >> 32) as u32)];
     // SAFETY: as in `effective_capabilities`, and the kernel only reads.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) } as libc::c_int).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_the_group_of_its_entry_and_needs_none() {
+        let games = find_user("games");
+        assert_eq!(games.as_ref().and_then(|games| find_user(&games.user.to_string())), games);
+        assert_eq!(find_user("4000000000"), Some(Identity { user: 4_000_000_000, group: 4_000_000_000 }));
+    }
+
+    #[test]
+    fn nobody_becomes_the_number_that_changes_nothing() {
+        assert_eq!((find_user("4294967295"), find_group("4294967295")), (None, None));
+    }
 }

@@ -29,9 +29,10 @@ pub struct SendChunks {
 
 /// Replies of one socket that wait to be sent together.
 pub(super) struct SendChunk {
-    // Boxed once: `headers[i].msg_hdr.msg_iov` points at `payloads[i]`.
-    headers: Box<[libc::mmsghdr]>,
-    payloads: Box<[libc::iovec]>,
+    // Never resized: `headers[i].msg_hdr.msg_iov` points at `payloads[i]`. Vectors, because a box claims to
+    // be the only way to its memory.
+    headers: Vec<libc::mmsghdr>,
+    payloads: Vec<libc::iovec>,
     sizes: SendChunks,
     limit: usize,
     length: usize,
@@ -44,9 +45,8 @@ impl SendChunk {
         let capacity = sizes.calm.max(sizes.backlog);
         // SAFETY: mmsghdr is a C struct of integers and pointers; all zeroes is the empty message.
         let empty: libc::mmsghdr = unsafe { mem::zeroed() };
-        let mut payloads =
-            vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; capacity].into_boxed_slice();
-        let mut headers = vec![empty; capacity].into_boxed_slice();
+        let mut payloads = vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; capacity];
+        let mut headers = vec![empty; capacity];
         for (header, payload) in headers.iter_mut().zip(payloads.iter_mut()) {
             header.msg_hdr.msg_iov = payload;
             header.msg_hdr.msg_iovlen = 1;

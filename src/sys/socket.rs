@@ -24,13 +24,32 @@ pub struct SocketOptions {
     pub receive_buffer: usize,
     /// Differentiated services code point of replies, 0–63.
     pub dscp: u8,
+    /// Whether an IPv6 address may be bound that is not usable yet, as during duplicate address detection.
+    pub before_usable: bool,
 }
 
 impl ServeSocket {
-    /// Opens one member of the group of sockets that share `address`.
+    /// Opens the first of the sockets that share `address`, and lets others join.
+    ///
+    /// # Errors
+    /// `AddrInUse` when anybody else owns the address or a part of it, another server that shares
+    /// its own too: SO_REUSEPORT is set after the kernel has given the address to this socket alone. Had it
+    /// been set before, a second server of the same user could start at the same moment and steal datagrams.
+    pub fn claim(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let socket = new_udp(address)?;
+        let claimed = Self::bind(socket, address, options)?;
+        claimed.socket.set_reuse_port(true)?;
+        Ok(claimed)
+    }
+
+    /// Opens one more of the sockets that share `address`.
     pub fn open(address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = new_udp(address)?;
         socket.set_reuse_port(true)?;
+        Self::bind(socket, address, options)
+    }
+
+    fn bind(socket: Socket, address: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         set_int(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         set_int(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
@@ -43,14 +62,22 @@ impl ServeSocket {
             set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, traffic_class)?;
         }
         set_receive_buffer(&socket, options.receive_buffer)?;
+        if address.is_ipv6() && options.before_usable {
+            set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
+        }
         socket.bind(&address.into())?;
+        if address.is_ipv6() {
+            // Replies leave from the address asked, which may be one of a prefix routed to this host as a
+            // whole (`ip -6 route add local PREFIX dev lo`): on no interface, so that IPV6_PKTINFO would be
+            // refused. IPv4 asks for no such leave. Set after bind, which is to fail for an address that is
+            // not here.
+            set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
+        }
         let local = local_address(&socket)?;
         Ok(Self { socket, local })
     }
 
-    /// Fails with `AddrInUse` when any other process, of whatever user, already owns the address or a part of
-    /// it. SO_REUSEPORT would let a second server of the same user join in silently and steal datagrams, so
-    /// every address is bound once without it.
+    /// Whether an address of this kind can be bound at all; the socket is closed again.
     pub fn probe(address: SocketAddr) -> io::Result<()> {
         new_udp(address)?.bind(&address.into())
     }
@@ -67,8 +94,11 @@ impl ServeSocket {
 
     /// Makes the group of sockets that this one belongs to choose by source address alone: the same client
     /// always reaches the same worker, whatever its port. IPv6 clients count as their /64. Sockets are
-    /// numbered in the order they were opened.
+    /// numbered in the order they were opened. A single socket has nobody to choose from, and no group.
     pub fn steer_group(&self, sockets: usize) -> io::Result<()> {
+        if sockets < 2 {
+            return Ok(());
+        }
         let program = if self.local.is_ipv4() { steer_v4(sockets) } else { steer_v6(sockets) };
         attach_reuseport_filter(&self.socket, &program)
     }
@@ -163,4 +193,23 @@ fn instruction(code: u32, operand: u32) -> sock_filter {
 fn attach_reuseport_filter(socket: &Socket, program: &[sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_claimed_once_and_shared_only_with_its_claimant() {
+        let options = SocketOptions { receive_buffer: 1 << 16, ..SocketOptions::default() };
+        let first = ServeSocket::claim((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
+        let second = ServeSocket::open(first.local(), options).unwrap();
+        first.steer_group(2).unwrap();
+        for left in [Some(first), None] {
+            let error = ServeSocket::claim(second.local(), options).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "claimed beside {left:?} and {second:?}");
+        }
+    }
 }

@@ -1,6 +1,16 @@
-//! Which cores there are, and staying on one.
+//! Which cores there are, staying on one, and being woken there.
+
+use std::io;
+use std::os::unix::thread::JoinHandleExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{JoinHandle, sleep};
+use std::time::Duration;
 
 use core_affinity::CoreId;
+
+/// The signal that ends a thread's system call. It has no other meaning here.
+const INTERRUPT: libc::c_int = libc::SIGUSR2;
 
 /// The cores that this process may run on, ascending.
 pub fn allowed_cores() -> Vec<usize> {
@@ -10,4 +20,20 @@ pub fn allowed_cores() -> Vec<usize> {
 /// Keeps the calling thread on `core`; false if the kernel refuses.
 pub fn pin_to(core: usize) -> bool {
     core_affinity::set_for_current(CoreId { id: core })
+}
+
+/// Interrupts what `thread` waits for, again and again until it has ended by itself.
+pub fn interrupt_until_ended<T>(thread: &JoinHandle<T>) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    // A handler that does nothing, instead of the default that ends the process.
+    let handler = signal_hook::flag::register(INTERRUPT, Arc::new(AtomicBool::new(false)))?;
+    while !thread.is_finished() {
+        // SAFETY: the handle has not been joined, so the thread's id is still its own, even if it has just
+        // ended.
+        unsafe { libc::pthread_kill(thread.as_pthread_t(), INTERRUPT) };
+        // A signal that came just before the wait interrupts nothing.
+        sleep(PAUSE);
+    }
+    signal_hook::low_level::unregister(handler);
+    Ok(())
 }

@@ -79,13 +79,23 @@ pub(crate) fn e4_before_version_4_there_are_no_extension_fields<T: Tier>() {
     refused::<T>(Reason::Extension, &fields);
 }
 
-pub(crate) fn e6_e7_a_mac_of_an_unknown_key<T: Tier>() {
-    // No keys are configured: every key is unknown, and a client that sends a MAC never gets an answer
-    // without one.
+pub(crate) fn e6_a_wrong_mac_gets_no_time<T: Tier>() {
+    // No keys are configured, so no MAC is right; silence, not a crypto-NAK.
+    let Some(mut tier) = T::start(synchronised) else { return };
+    for length in [16, 20] {
+        for octet in [0x00, 0x5A, 0xFF] {
+            let mac = [vec![0, 0, 0, 1], vec![octet; length]].concat();
+            tier.silence(&followed_by(4, &mac));
+        }
+    }
+    assert_eq!(tier.totals(6).tally.dropped[Reason::UnknownKey as usize], 6);
+}
+
+pub(crate) fn e7_an_unknown_key_is_never_answered_without_a_mac<T: Tier>() {
     let Some(mut tier) = T::start(synchronised) else { return };
     for key in [0_u32, 1, 99, u32::MAX] {
-        for digest in [16, 20] {
-            tier.silence(&followed_by(4, &[key.to_be_bytes().to_vec(), vec![0; digest]].concat()));
+        for version in [3, 4] {
+            tier.silence(&followed_by(version, &[key.to_be_bytes().to_vec(), vec![0; 16]].concat()));
         }
     }
     assert_eq!(tier.totals(8).tally.dropped[Reason::UnknownKey as usize], 8);

@@ -78,7 +78,8 @@ on_every_tier! {
         e2_malformed_extension_fields,
         e3_twenty_or_twenty_four_octets_are_a_mac,
         e4_before_version_4_there_are_no_extension_fields,
-        e6_e7_a_mac_of_an_unknown_key,
+        e6_a_wrong_mac_gets_no_time,
+        e7_an_unknown_key_is_never_answered_without_a_mac,
         e8_notrust_wants_authentication,
     }
     local_clock {

@@ -180,7 +180,8 @@ struct Sockets {
 
 impl Sockets {
     fn start(backend: Backend, state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
-        let options = SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, dscp: 0 };
+        let options =
+            SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
         let open = |address: IpAddr, port| ServeSocket::open(SocketAddr::new(address, port), options);
         let v4 = open(Ipv4Addr::UNSPECIFIED.into(), 0).unwrap();
         let port = v4.local().port();

@@ -57,6 +57,17 @@ pub(crate) fn find(facility: &str, program: &str) -> Option<PathBuf> {
     found
 }
 
+/// The path of strace where it may trace, or None with a skip.
+pub(crate) fn strace() -> Option<PathBuf> {
+    let strace = find("ptrace", "strace")?;
+    let works =
+        Command::new(&strace).args(["-o", "/dev/null", "true"]).status().is_ok_and(|end| end.success());
+    if !works {
+        skip("ptrace", "strace may not trace here: allow ptrace in the container's seccomp profile");
+    }
+    works.then_some(strace)
+}
+
 /// The directory that ./ci.sh unpacks clients into.
 fn unpacked() -> PathBuf {
     let beside_tmp = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join("root");

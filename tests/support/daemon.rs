@@ -33,7 +33,7 @@ struct Log {
 }
 
 /// `ntpring` with arguments, without CAP_SYS_TIME.
-fn ntpring<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn ntpring<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut ntpring = command(env!("CARGO_BIN_EXE_ntpring"));
     ntpring.args(arguments);
     ntpring

@@ -96,12 +96,13 @@ impl Namespace {
         Finished { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
     }
 
-    /// Runs `ip` with these words, which must succeed.
-    pub(crate) fn ip(&self, words: &str) {
+    /// Runs `ip` with these words, which must succeed; what it printed.
+    pub(crate) fn ip(&self, words: &str) -> String {
         let mut ip = command("ip");
         ip.args(words.split_whitespace());
         let finished = self.run(ip);
         assert_eq!(finished.code, Some(0), "ip {words}: {}", finished.text);
+        finished.text
     }
 
     /// A veth pair: `here` in this namespace with fe80::1, `there` in the other one with fe80::2, both up.
@@ -113,28 +114,36 @@ impl Namespace {
             namespace.ip(&format!("link set {link} addrgenmode none up"));
             namespace.address(link, address);
         }
-        self.wait_for_carrier(here);
-        other.wait_for_carrier(there);
-    }
-
-    /// The kernel notices the carrier a moment after both ends are up, and drops what is sent before.
-    fn wait_for_carrier(&self, link: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let show = || {
-            let mut show = command("ip");
-            show.args(["-oneline", "link", "show", "dev", link]);
-            self.run(show).text
-        };
-        while !show().contains("state UP") {
-            assert!(Instant::now() < deadline, "{link} has no carrier: {}", show());
-            thread::sleep(Duration::from_millis(10));
+        // The kernel notices the carrier a moment after both ends are up, and drops what is sent before.
+        for (namespace, link) in [(self, here), (other, there)] {
+            namespace
+                .wait_until(&format!("-oneline link show dev {link}"), |shown| shown.contains("state UP"));
         }
     }
 
-    /// Adds an address with its prefix length to a link, usable at once (no duplicate address detection).
+    /// Adds an address with its prefix length to a link, usable when this returns.
     pub(crate) fn address(&self, link: &str, address: &str) {
-        let nodad = if address.contains(':') { "nodad" } else { "" };
-        self.ip(&format!("addr add {address} dev {link} {nodad}"));
+        if !address.contains(':') {
+            self.ip(&format!("addr add {address} dev {link}"));
+            return;
+        }
+        self.ip(&format!("addr add {address} dev {link} nodad"));
+        // A kernel worker adds the route that makes an IPv6 address our own, some time after this command.
+        let bare = address.split('/').next().unwrap_or(address);
+        self.wait_until(&format!("-6 route show table local {bare} dev {link}"), |shown| !shown.is_empty());
+    }
+
+    /// Waits until what `ip` prints for these words is as it should be.
+    fn wait_until(&self, words: &str, is_so: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let shown = self.ip(words);
+            if is_so(&shown) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "ip {words} still prints {shown}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Writes a kernel setting of this namespace, named as under /proc/sys.

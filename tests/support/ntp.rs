@@ -1,5 +1,7 @@
 //! NTP packets as RFC 5905 §7.3 draws them, read and written without the code under test.
 
+use std::io::{self, ErrorKind};
+use std::iter;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,7 +61,11 @@ impl Reply {
 /// Waits for one datagram, up to the socket's read timeout.
 pub(crate) fn reply(socket: &UdpSocket) -> Option<Reply> {
     let mut buffer = [0; 2048];
-    let (length, from) = socket.recv_from(&mut buffer).ok()?;
+    // A wait with a timeout is not taken up again by the kernel when a signal interrupts it.
+    let receive = || socket.recv_from(&mut buffer);
+    let is_interrupted =
+        |received: &io::Result<_>| matches!(received, Err(e) if e.kind() == ErrorKind::Interrupted);
+    let (length, from) = iter::repeat_with(receive).find(|received| !is_interrupted(received))?.ok()?;
     Some(
         Reply::parse(&buffer[..length], from)
             .unwrap_or_else(|| panic!("{length} octets from {from}, not a reply")),

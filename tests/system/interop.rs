@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::clients::{client, find, lasting_client, python, with_libraries};
+use crate::support::clients::{client, find, lasting_client, python, strace, with_libraries};
 use crate::support::daemon::Daemon;
 use crate::support::namespace::{Finished, command, has_other_users, may_set_the_clock};
 use crate::support::ntp::ask;
@@ -194,10 +194,7 @@ fn ntpd_follows(address: &str) {
 
 #[test]
 fn systemd_timesyncd_synchronises_to_us() {
-    let (Some(timesyncd), Some(strace)) = (find("timesyncd", "systemd-timesyncd"), find("ptrace", "strace"))
-    else {
-        return;
-    };
+    let (Some(timesyncd), Some(strace)) = (find("timesyncd", "systemd-timesyncd"), strace()) else { return };
     if !has_other_users() {
         return;
     }

@@ -1,12 +1,18 @@
 //! Start, signals and end: exit codes and sentences that scripts and people rely on.
 
+use std::env;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 
 use crate::support::clients::lasting_client;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::{Finished, Namespace, command};
 use crate::support::ntp::ask;
 use crate::support::scene::{SCRATCH, SEED, Scene};
@@ -47,6 +53,23 @@ fn ready_means_that_the_first_request_is_answered() {
 }
 
 #[test]
+fn o2_systemd_is_told_once_the_server_answers() {
+    let Some(namespace) = Namespace::new() else { return };
+    // Not below SCRATCH: the name of a socket is short.
+    let path = env::temp_dir().join(format!("ntpring-notify-{}", std::process::id()));
+    let socket = UnixDatagram::bind(&path).expect("a socket for notifications");
+    socket.set_read_timeout(Some(5 * SECOND)).expect("a timeout");
+    let mut serve = ntpring(["serve", "-c", SEED]);
+    serve.env("NOTIFY_SOCKET", &path);
+    let _daemon = Daemon::spawn(&namespace, serve);
+    let mut buffer = [0; 256];
+    let length = socket.recv(&mut buffer).expect("a notification");
+    assert!(String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1"));
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+    fs::remove_file(&path).expect("the socket is removed");
+}
+
+#[test]
 fn sigterm_and_sigint_end_it_with_0_within_a_second() {
     let Some(namespace) = Namespace::new() else { return };
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -56,6 +79,42 @@ fn sigterm_and_sigint_end_it_with_0_within_a_second() {
             daemon.end(SECOND).unwrap_or_else(|| panic!("alive a second after {signal}:\n{}", daemon.text()));
         assert_eq!(end.code(), Some(0), "{signal}: {}", daemon.text());
     }
+}
+
+/// A daemon whose start waits for its configuration, and the pipe that this is read from.
+fn starting(namespace: &Namespace, name: &str) -> (Daemon, File) {
+    let conf = format!("{SCRATCH}/starting-{name}.conf");
+    let _ = fs::remove_file(&conf);
+    nix::unistd::mkfifo(conf.as_str(), Mode::S_IRWXU).expect("a named pipe");
+    let mut ntpring = command(env!("CARGO_BIN_EXE_ntpring"));
+    ntpring.args(["serve", "-c", &conf]);
+    let daemon = Daemon::spawn(namespace, ntpring);
+    // Without a reader a pipe cannot be opened for writing.
+    let open = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&conf).ok();
+    let deadline = Instant::now() + 5 * SECOND;
+    let pipe = std::iter::repeat_with(open).take_while(|_| Instant::now() < deadline).flatten().next();
+    (daemon, pipe.expect("the daemon reads its configuration"))
+}
+
+#[test]
+fn signals_that_come_during_the_start_wait_for_its_end() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (daemon, mut conf) = starting(&namespace, "wait");
+    daemon.signal(Signal::SIGHUP);
+    daemon.signal(Signal::SIGUSR1);
+    conf.write_all(&fs::read(SEED).expect("the seed")).expect("the daemon reads");
+    drop(conf);
+    let counters = daemon.line(0, 5 * SECOND, |line| line.starts_with('{'));
+    assert!(counters.is_some(), "SIGUSR1 is answered late, not with the end:\n{}", daemon.text());
+}
+
+#[test]
+fn sigterm_during_the_start_ends_it_with_0_at_once() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (mut daemon, _conf) = starting(&namespace, "term");
+    daemon.signal(Signal::SIGTERM);
+    let end = daemon.end(SECOND).unwrap_or_else(|| panic!("alive after a second:\n{}", daemon.text()));
+    assert_eq!(end.code(), Some(0), "{end}");
 }
 
 #[test]
@@ -69,8 +128,49 @@ fn a_second_ntpring_exits_1_and_names_the_first() {
         1,
         &["0.0.0.0:123", "address in use", &owner, "--listen"],
     );
+    refuses(&namespace, &format!("serve -c {SEED} -l 127.0.0.1:123"), 1, &["127.0.0.1:123", &owner]);
     // The first one does not notice.
     assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+}
+
+#[test]
+fn of_two_that_start_at_once_one_serves_and_the_other_exits_1() {
+    let Some(namespace) = Namespace::new() else { return };
+    for _ in 0..10 {
+        let start = || {
+            let mut ntpring = command(env!("CARGO_BIN_EXE_ntpring"));
+            ntpring.args(["serve", "-c", SEED]);
+            Daemon::spawn(&namespace, ntpring)
+        };
+        let mut both = [start(), start()];
+        let is_ready = |line: &str| line.contains("ready: ");
+        let deadline = Instant::now() + 5 * SECOND;
+        // Each becomes ready or ends.
+        let codes = both.each_mut().map(|daemon| {
+            while Instant::now() < deadline && daemon.line(0, SECOND / 50, is_ready).is_none() {
+                if let Some(end) = daemon.end(Duration::ZERO) {
+                    return Some(end.code());
+                }
+            }
+            None
+        });
+        let texts = both.each_ref().map(Daemon::text).join("\n--\n");
+        assert!(matches!(codes, [None, Some(Some(1))] | [Some(Some(1)), None]), "{codes:?}\n{texts}");
+    }
+}
+
+#[test]
+fn an_owner_of_both_families_is_named_and_one_of_another_address_is_not() {
+    let Some(namespace) = Namespace::new() else { return };
+    let _elsewhere = namespace.socket("127.0.0.2:123");
+    let mut python = command("python3");
+    let script = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); \
+                  s.bind(('::ffff:127.0.0.1', 123)); print('bound', flush=True); time.sleep(60)";
+    python.args(["-c", script]);
+    let owner = Daemon::spawn(&namespace, python);
+    assert!(owner.line(0, 5 * SECOND, |line| line == "bound").is_some(), "{}", owner.text());
+    let named = format!("pid {}, python", owner.pid());
+    refuses(&namespace, &format!("serve -c {SEED} -l 127.0.0.1:123"), 1, &["address in use", &named]);
 }
 
 #[test]
@@ -109,6 +209,8 @@ fn what_cannot_be_served_is_refused_in_a_sentence() {
     refuses(&namespace, "serve -u nobody:nosuchgroup", 2, &["nosuchgroup"]);
     refuses(&namespace, "serve -l 300.1.1.1:123", 2, &["300.1.1.1"]);
     refuses(&namespace, "serve -l 203.0.113.9:123", 1, &["203.0.113.9:123"]);
+    refuses(&namespace, "serve -l [fe80::1]:123", 1, &["[fe80::1]:123", "[fe80::1%IFACE]:123"]);
+    refuses(&namespace, "serve -l [fe80::1%nosuch]:123", 2, &["fe80::1%nosuch"]);
     refuses(&namespace, "serve --cpus x", 2, &["--cpus", "x"]);
     refuses(&namespace, "serve --cpus 4095", 2, &["4095"]);
     refuses(&namespace, "serve --datapath fast", 2, &["fast"]);
@@ -158,6 +260,21 @@ fn serve_never_moves_to_another_port_by_itself() {
     let Finished { code, text } = namespace.run(serve);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("cannot bind 0.0.0.0:123"), "{text}");
+}
+
+#[test]
+fn an_address_that_a_wildcard_covers_is_no_error() {
+    let Some(namespace) = Namespace::new() else { return };
+    let daemon = Daemon::start(&namespace, &format!("serve -c {SEED} -l 0.0.0.0:123 -l 127.0.0.1:123"));
+    assert!(daemon.ready_line().contains("udp 0.0.0.0:123;"), "{}", daemon.text());
+    assert!(ask(&namespace.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+}
+
+#[test]
+fn a_taken_port_11123_is_not_what_is_recommended() {
+    let Some(namespace) = Namespace::new() else { return };
+    let _owner = namespace.socket("127.0.0.1:11123");
+    refuses(&namespace, "serve -l 127.0.0.1:11123", 1, &["address in use", "--listen 127.0.0.1:11124"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 mod interop;
 mod lifecycle;
+mod outputs;
 mod reload;
 mod routes;
 mod sandbox;

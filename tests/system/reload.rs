@@ -2,17 +2,20 @@
 //! F13).
 
 use std::fs;
+use std::iter;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::Daemon;
-use crate::support::ntp::{ask, reply, request};
+use crate::support::ntp::{ask, reply, request, to_ntp};
 use crate::support::scene::{SCRATCH, Scene};
 
+/// When an answer that comes is there.
+const SOON: Duration = Duration::from_millis(200);
 const SERVER: &str = "192.168.0.1:123";
 const OPEN: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
 /// 192.168.0.3 is the client that restrict lines come and go for.
@@ -28,15 +31,18 @@ fn reloadable(name: &str) -> Option<(Scene, Daemon, String)> {
     Some((scene, daemon, conf))
 }
 
-fn is_answered(socket: &UdpSocket) -> bool {
-    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-    ask(socket, SERVER).is_some()
+/// Whether a request is answered within `patience`; late answers to earlier ones do not count.
+fn is_answered(socket: &UdpSocket, patience: Duration) -> bool {
+    socket.set_read_timeout(Some(patience)).expect("a timeout");
+    let transmit = to_ntp(SystemTime::now());
+    socket.send_to(&request(4, transmit), SERVER).expect("a request leaves");
+    iter::from_fn(|| reply(socket)).any(|reply| reply.origin == transmit)
 }
 
 /// Waits until the restricted client is (or is not) answered.
 fn becomes(socket: &UdpSocket, answered: bool, daemon: &Daemon) {
     let deadline = Instant::now() + Duration::from_secs(5);
-    while is_answered(socket) != answered {
+    while is_answered(socket, SOON) != answered {
         assert!(
             Instant::now() < deadline,
             "192.168.0.3 never became answered = {answered}:\n{}",
@@ -108,7 +114,34 @@ fn f13_a_broken_or_missing_new_file_keeps_the_old_configuration() {
         let complaint = daemon.line(before, Duration::from_secs(5), |line| line.contains(&conf));
         assert!(complaint.is_some(), "it must name the file ({new:?}):\n{}", daemon.text());
         thread::sleep(Duration::from_millis(300));
-        assert!(!is_answered(&restricted), "the old restrict line is in force ({new:?}):\n{}", daemon.text());
-        assert!(is_answered(&scene.client.socket("192.168.0.2:0")), "the others are served");
+        assert!(
+            !is_answered(&restricted, SOON),
+            "the old restrict line is in force ({new:?}):\n{}",
+            daemon.text()
+        );
+        let other = scene.client.socket("192.168.0.2:0");
+        assert!(is_answered(&other, Duration::from_secs(2)), "the others are served");
     }
+}
+
+#[test]
+fn a_reload_does_not_make_the_local_clock_wait_again() {
+    let Some((scene, daemon, conf)) = reloadable("orphanwait") else { return };
+    drop(daemon);
+    // 192.0.2.1 is nobody (RFC 5737).
+    fs::write(&conf, format!("{OPEN}server 192.0.2.1\ntos orphanwait 2\n")).expect("a scratch file");
+    let daemon = Daemon::start(&scene.server, &format!("serve -c {conf}"));
+    let socket = scene.client.socket("192.168.0.2:0");
+    let stratum = || ask(&socket, SERVER).expect("a reply").stratum;
+    assert_eq!(stratum(), 0, "unsynchronised until orphanwait is over");
+    let deadline = Instant::now() + Duration::from_secs(6);
+    while stratum() != 4 {
+        assert!(Instant::now() < deadline, "never synchronised:\n{}", daemon.text());
+        thread::sleep(Duration::from_millis(50));
+    }
+    daemon.signal(Signal::SIGHUP);
+    let reloaded = daemon.line(0, Duration::from_secs(5), |line| line.contains("in force"));
+    assert!(reloaded.is_some(), "{}", daemon.text());
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(stratum(), 4, "synchronised before the reload, and after it:\n{}", daemon.text());
 }

@@ -149,3 +149,33 @@ fn x3_a_reply_sent_back_from_port_123_starts_no_loop() {
     let counters = daemon.counters_when(|counters| counters.get("received") == 2);
     assert_eq!(counters.dropped_for("mode"), 1, "{counters:?}");
 }
+
+#[test]
+fn s25_any_address_of_a_prefix_that_is_routed_to_the_server_answers_as_itself() {
+    let Some(scene) = Scene::new() else { return };
+    for (prefix, server) in [("10.1.0.0/16", "192.168.0.1"), ("2001:db8:a::/48", "fd00::1")] {
+        scene.server.ip(&format!("route add local {prefix} dev lo"));
+        scene.client.ip(&format!("route add {prefix} via {server}"));
+    }
+    for datapath in ["io_uring", "mmsg"] {
+        let _daemon = Daemon::start(&scene.server, &format!("serve -c {SEED} --datapath {datapath}"));
+        for (any, to) in [("0.0.0.0:0", "10.1.2.3:123"), ("[::]:0", "[2001:db8:a::77]:123")] {
+            let to: SocketAddr = to.parse().expect("an address");
+            let reply = ask(&scene.client.socket(any), to).expect("a reply");
+            assert_eq!(reply.from, to, "{datapath}");
+        }
+    }
+}
+
+#[test]
+fn a_link_local_address_is_listened_on_by_the_name_of_its_link() {
+    let Some(scene) = Scene::new() else { return };
+    let listen = "serve -l [fe80::1%lan]:123";
+    let _daemon = Daemon::start(&scene.server, &format!("{listen} -c {SEED}"));
+    let reply = scene.client.inside(|| {
+        let socket = UdpSocket::bind("[::]:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        ask(&socket, ("fe80::1%lan", 123))
+    });
+    assert!(reply.is_some());
+}
