@@ -127,7 +127,7 @@ fn find(text: &str, id: u32) -> Result<Key, String> {
         let algorithm = match kind.to_ascii_uppercase().as_str() {
             "M" | "MD5" => Algorithm::Md5,
             "SHA" | "SHA1" => Algorithm::Sha1,
-            "AES" | "AES128" | "AES128CMAC" | "AES-128-CMAC" => Algorithm::Aes128Cmac,
+            "AES" | "AES128" | "AES-128" | "AES128CMAC" | "AES-128-CMAC" => Algorithm::Aes128Cmac,
             _ => return Err(format!("type {kind} is not known (MD5, SHA1 and AES128CMAC are)")),
         };
         return Ok(Key { id, algorithm, secret: secret(key)? });

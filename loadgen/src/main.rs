@@ -1,7 +1,8 @@
 //! ntpload: loads an NTP server, and tells what came back, what was lost, and how long it took.
 //!
 //! One thread per core runs an [`engine`]: it sends what its [`schedule`] says, and [`pairing`] brings
-//! replies and requests together by the random number in each request, which [`flight`] remembers. [`run`]
+//! replies and requests together by the random number in each request, which [`flight`] remembers. What is
+//! asked is a [`mix`] of kinds, which [`compose`] writes and [`packet`] judges the replies to. [`run`]
 //! starts the threads and adds up what they found; [`report`] shows it, [`run_forms`] writes its forms.
 //! [`sweep`] runs one trial after another as its [`search`] says, [`merge`] adds up the results of several
 //! hosts, [`plan`] turns them into [`capacity`].

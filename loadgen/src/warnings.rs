@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::accounting::Invalid;
+use crate::mix::Kind;
 use crate::run::{Load, Outcome, Plan};
 
 /// The generator has kept up if it sent at least this part of what was scheduled.
@@ -28,6 +30,12 @@ pub(crate) enum Warning {
     LocalDrops { count: u64 },
     /// Requests were lost, and all came from one address.
     OneSource,
+    /// What came back was no reply.
+    Invalid { count: u64 },
+    /// The server answered what no server should answer.
+    Unwanted { count: u64 },
+    /// The server answered control queries.
+    ControlAnswered { count: u64 },
     /// The server turns requests away.
     KissOfDeath { count: u64 },
     /// The server's clock is not synchronised.
@@ -44,14 +52,22 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let lagging = p99_us > LAG_US.max(LAG_PART * latency_us);
     let achieved = outcome.achieved(plan);
     let open_loop = matches!(plan.load, Load::Rate(_));
+    // Where no request wants an answer, none is what was hoped for.
+    let all_silent = counts.sent > 0 && counts.silent == counts.sent;
+    let unwanted = counts.invalid[Invalid::Unwanted as usize];
+    let invalid = counts.invalid() - unwanted;
+    let control = counts.by_kind[Kind::Mode6 as usize].answered;
     let candidates = [
         (outcome.refused(), Warning::Refused),
-        (counts.answered == 0 && !outcome.refused(), Warning::NoAnswer),
+        (counts.answered == 0 && !all_silent && !outcome.refused(), Warning::NoAnswer),
         (achieved < KEPT_UP && open_loop && counts.scheduled > 0, Warning::Behind { achieved }),
         (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
         (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),
         (counts.loss_ratio() > 0.0 && counts.answered > 0 && has_one_source(plan), Warning::OneSource),
+        (invalid > 0, Warning::Invalid { count: invalid }),
+        (unwanted > 0, Warning::Unwanted { count: unwanted }),
+        (control > 0, Warning::ControlAnswered { count: control }),
         (counts.kod() > 0, Warning::KissOfDeath { count: counts.kod() }),
         (counts.unsynchronised > 0, Warning::Unsynchronised { count: counts.unsynchronised }),
         (counts.unstamped > 0, Warning::Unstamped { count: counts.unstamped }),
@@ -87,6 +103,9 @@ impl Warning {
             Self::SendFailed { .. } => "send_failed",
             Self::LocalDrops { .. } => "local_drops",
             Self::OneSource => "one_source",
+            Self::Invalid { .. } => "invalid",
+            Self::Unwanted { .. } => "unwanted",
+            Self::ControlAnswered { .. } => "control_answered",
             Self::KissOfDeath { .. } => "kiss_of_death",
             Self::Unsynchronised { .. } => "unsynchronised",
             Self::Unstamped { .. } => "unstamped",
@@ -102,7 +121,7 @@ impl fmt::Display for Warning {
                  (TARGET:PORT).",
             ),
             Self::NoAnswer => f.write_str(
-                "nothing came back. Is the address right, does a firewall drop UDP on the way, may this client ask (restrict, \
+                "no request was answered. Is the address right, does a firewall drop UDP on the way, may this client ask (restrict, \
                  allow)?",
             ),
             Self::Behind { achieved } => write!(
@@ -128,6 +147,19 @@ impl fmt::Display for Warning {
             Self::OneSource => f.write_str(
                 "all requests came from one address: a server, or its network card, that spreads clients by address had one worker \
                  or queue for all of them. Use --sources, or several hosts and merge.",
+            ),
+            Self::Invalid { count } => write!(
+                f,
+                "{count} datagrams came back that are no replies to what was asked; \"invalid\" above says why."
+            ),
+            Self::Unwanted { count } => write!(
+                f,
+                "{count} datagrams answer what no server should answer: whoever forges a source address can use that."
+            ),
+            Self::ControlAnswered { count } => write!(
+                f,
+                "the server answered {count} control queries. If strangers may ask as well, forged queries make it a \
+                 reflector: restrict noquery."
             ),
             Self::KissOfDeath { count } => write!(
                 f,

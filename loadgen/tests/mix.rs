@@ -159,6 +159,17 @@ fn answers_to_probes_are_not_wanted() {
 }
 
 #[test]
+fn probes_alone_are_no_failure_if_nobody_answers_them() {
+    let server = Server::start(careful);
+    let (json, code) = run(server.address, &["--mix", "mode7,truncated", "--rate", "100"]);
+    assert_eq!((count(&json, "silent"), code), (100, 0), "{json:#}");
+    let server = Server::start(|request, _| vec![[&[0x16, 0x82][..], &request[2..12]].concat()]);
+    let (json, code) = run(server.address, &["--mix", "mode6", "--rate", "100"]);
+    assert_eq!((count(&json, "answered"), code), (100, 0), "{json:#}");
+    assert!(json["warnings"].as_array().unwrap().contains(&"control_answered".into()), "{json:#}");
+}
+
+#[test]
 fn weights_arrive_as_they_were_asked_for() {
     let versions = Arc::new([const { std::sync::atomic::AtomicU64::new(0) }; 8]);
     let seen = Arc::clone(&versions);
