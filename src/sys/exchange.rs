@@ -316,8 +316,9 @@ pub struct RequestBatch {
     area: Vec<u8>,
     // What the kernel is told about requests that it is to stamp: the same for all, and only ever read.
     stamp: Vec<u8>,
-    // Where requests with a source of their own go, and their control messages, `CONTROL` bytes each.
-    target: Option<Box<SockAddr>>,
+    // Where requests with a source of their own go (at most one address), and their control messages, `CONTROL`
+    // bytes each.
+    target: Vec<SockAddr>,
     controls: Vec<u8>,
     /// How long the message is that names a source.
     source_length: usize,
@@ -338,7 +339,7 @@ impl RequestBatch {
             vectors: vec![nowhere; capacity],
             area: vec![0; capacity * longest],
             stamp: send_stamp(),
-            target: None,
+            target: Vec::new(),
             controls: Vec::new(),
             source_length: 0,
             stamped: false,
@@ -351,7 +352,7 @@ impl RequestBatch {
     /// The same for requests that name their source, all to `target`.
     pub fn with_sources(capacity: usize, longest: usize, target: SocketAddr) -> Self {
         Self {
-            target: Some(Box::new(target.into())),
+            target: vec![target.into()],
             controls: vec![0; capacity * CONTROL],
             ..Self::new(capacity, longest)
         }
@@ -360,7 +361,7 @@ impl RequestBatch {
     /// Appends a request that leaves from `source`; false if there is no room for it, or sources are not
     /// named.
     pub fn push_from(&mut self, request: &[u8], source: IpAddr) -> bool {
-        if self.target.is_none() || !self.push(request) {
+        if self.target.is_empty() || !self.push(request) {
             return false;
         }
         let at = self.filled - 1;
@@ -370,7 +371,7 @@ impl RequestBatch {
         self.source_length = cmsg::write_reply_source(control, arrival);
         header.msg_controllen = self.source_length as _;
         header.msg_control = control.as_mut_ptr().cast();
-        if let Some(target) = &self.target {
+        if let Some(target) = self.target.first() {
             header.msg_name = target.as_ptr().cast_mut().cast();
             header.msg_namelen = target.len();
         }
@@ -396,7 +397,7 @@ impl RequestBatch {
     pub fn stamp_last(&mut self) {
         let Some(last) = self.filled.checked_sub(1) else { return };
         let header = &mut self.headers[last].msg_hdr;
-        if self.target.is_some() {
+        if !self.target.is_empty() {
             let behind = &mut self.controls[last * CONTROL..][self.source_length..CONTROL];
             header.msg_controllen = (self.source_length + cmsg::write_send_stamp(behind)) as _;
         } else {
