@@ -316,8 +316,8 @@ pub struct RequestBatch {
     area: Vec<u8>,
     // What the kernel is told about requests that it is to stamp: the same for all, and only ever read.
     stamp: Vec<u8>,
-    // Where requests with a source of their own go (at most one address), and their control messages, `CONTROL`
-    // bytes each.
+    // Where requests with a source of their own go (at most one address), and their control messages,
+    // `CONTROL` bytes each.
     target: Vec<SockAddr>,
     controls: Vec<u8>,
     /// How long the message is that names a source.
