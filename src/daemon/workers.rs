@@ -85,14 +85,13 @@ impl Crew<'_> {
         }
         drop(ready);
         let ready: io::Result<Vec<()>> = readiness.iter().take(self.cores.len()).collect();
-        match ready {
-            Ok(ready) if ready.len() == self.cores.len() => Ok(workers),
-            Ok(_) => Err(io::Error::other("a worker ended before it was ready")),
-            Err(error) => {
-                workers.stop();
-                Err(explain(backend, error))
-            }
-        }
+        let error = match ready {
+            Ok(ready) if ready.len() == self.cores.len() => return Ok(workers),
+            Ok(_) => io::Error::other("a worker ended before it was ready"),
+            Err(error) => explain(backend, error),
+        };
+        workers.stop();
+        Err(error)
     }
 
     fn spawn(

@@ -95,10 +95,11 @@ impl MmsgSockets {
                 tally.truncated += 1;
                 continue;
             };
-            let Some(lengths) = parts.serve(index, &mut states[index], tally, serve) else { continue };
+            // Before the next reply is stamped, or that stamp would age by this system call.
             if replies.must_flush_before(index) {
                 replies.flush(sockets, tally);
             }
+            let Some(lengths) = parts.serve(index, &mut states[index], tally, serve) else { continue };
             // SAFETY: `memory` is slot `slot` of the receive batch, which is not filled again before the
             // flush below.
             unsafe { replies.push(index, memory, lengths) };
