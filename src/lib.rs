@@ -7,6 +7,7 @@
 //! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
 //! | 2 | [`snapshot`], [`config`] | make a system call |
 //! | 3 | [`server`] | allocate, log, lock or read a clock of its own |
+//! | 3 | [`control`] | make a system call or read a clock |
 //! | 4 | [`datapath`] | decide what to answer |
 //! | 5 | [`daemon`] | run per packet |
 //! | 6 | [`cli`] | anything but arguments and text |
@@ -15,6 +16,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod limits;
