@@ -1,6 +1,7 @@
 //! Arguments and text; one file per subcommand.
 
 mod check;
+mod ntpq;
 mod serve;
 
 use std::ffi::OsString;
@@ -32,19 +33,25 @@ enum Command {
     Serve(serve::Args),
     /// Report everything in an ntp.conf that is wrong, ignored or not active
     Check(check::Args),
+    /// Ask a server about its state, as ntpq does
+    Ntpq(ntpq::Args),
 }
 
-/// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`.
+/// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`, called as `ntpq`
+/// those of `ntpq`.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let called_as = arguments.first().and_then(|first| Path::new(first).file_name()).unwrap_or_default();
     if called_as == "ntpd" {
         arguments.insert(1, "serve".into());
+    } else if called_as == "ntpq" {
+        arguments.insert(1, "ntpq".into());
     }
     match Cli::parse_from(arguments).command {
         None => serve::run_embedded_default(),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Ntpq(args)) => ntpq::run(&args),
     }
 }
 

@@ -1,0 +1,155 @@
+//! `ntpring ntpq`, or `ntpq` by its name: asks a server about its state, in the control protocol (mode 6).
+
+mod commands;
+mod dates;
+mod mru;
+mod peers;
+mod session;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use self::commands::{Shell, Trouble};
+use super::complain;
+
+/// Erases the terminal from its first line on.
+const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Options of `ntpring ntpq`; where ntpq has the same letter it means the same.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print the table of associations, as -c peers does
+    #[arg(short = 'p', long)]
+    peers: bool,
+    /// Print addresses instead of names
+    #[arg(short = 'n', long)]
+    numeric: bool,
+    /// Run this command, such as rv, as, sysinfo or mrulist; may be repeated ("help" lists them)
+    #[arg(short = 'c', long, value_name = "CMD")]
+    command: Vec<String>,
+    /// Read commands from standard input, even after others
+    #[arg(short = 'i', long)]
+    interactive: bool,
+    /// Names mean IPv4 addresses
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Names mean IPv6 addresses
+    #[arg(short = '6', long)]
+    ipv6: bool,
+    /// Do not cut long names off
+    #[arg(short = 'w', long)]
+    wide: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Repeat the commands every so many seconds, in place
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
+    /// Servers to ask [default: localhost]
+    #[arg(value_name = "HOST[:PORT]")]
+    hosts: Vec<String>,
+}
+
+/// Whether addresses are shown by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// Where the resolver knows one.
+    Resolved,
+    /// Never.
+    Numbers,
+}
+
+impl Names {
+    fn of(self, address: IpAddr) -> String {
+        match self {
+            Self::Numbers => address.to_string(),
+            Self::Resolved => dns_lookup::lookup_addr(&address).unwrap_or_else(|_| address.to_string()),
+        }
+    }
+}
+
+/// Asks each server in turn. Exit code 0 if every command was answered, 1 if one was not.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let mut commands = args.command.clone();
+    if args.peers {
+        commands.push("peers".to_owned());
+    }
+    let default = ["localhost".to_owned()];
+    let hosts = if args.hosts.is_empty() { &default[..] } else { &args.hosts };
+    let mut shell = Shell::new(args);
+    let mut good = true;
+    loop {
+        if args.watch.is_some() && io::stdout().is_terminal() {
+            good &= print(HOME_AND_CLEAR);
+        }
+        for host in hosts {
+            good &= ask_host(&mut shell, host, hosts.len() > 1, &commands);
+        }
+        let Some(seconds) = args.watch else { break };
+        thread::sleep(Duration::from_secs(seconds));
+    }
+    if commands.is_empty() || args.interactive {
+        good &= converse(&mut shell);
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs all commands against one host; false if any has failed.
+fn ask_host(shell: &mut Shell, host: &str, one_of_many: bool, commands: &[String]) -> bool {
+    if let Err(problem) = shell.connect(host) {
+        complain(format_args!("ntpq: {problem}"));
+        return false;
+    }
+    let mut good = !one_of_many || commands.is_empty() || print(&format!("server {host}\n"));
+    for command in commands {
+        good &= obey(shell, command);
+    }
+    good
+}
+
+/// Commands from standard input, one a line, until it ends or says `quit`.
+fn converse(shell: &mut Shell) -> bool {
+    let prompt = if io::stdin().is_terminal() { "ntpq> " } else { "" };
+    let mut good = true;
+    print(prompt);
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        if matches!(line.trim(), "quit" | "exit") {
+            return good;
+        }
+        good &= obey(shell, &line);
+        print(prompt);
+    }
+    good
+}
+
+fn obey(shell: &mut Shell, line: &str) -> bool {
+    match shell.run(line) {
+        Ok(text) => print(&text),
+        Err(Trouble::Usage(text)) => {
+            complain(format_args!("{text}"));
+            false
+        }
+        Err(Trouble::Server(failure)) => {
+            complain(format_args!("{failure}"));
+            false
+        }
+    }
+}
+
+/// Whoever reads the output may have gone, as `head` does; then there is nobody to ask for any more.
+fn print(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
+    true
+}

@@ -1,0 +1,194 @@
+//! One conversation with one server: a question at a time, asked again once if nothing comes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::control::{Answer, Assembly, ErrorCode, Opcode, Response, Variable, parse, request};
+
+/// How long the first datagram of a response is waited for, unless `timeout` says otherwise.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the next one is waited for, at most, once the first has come.
+const NEXT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A question is asked so often.
+const TRIES: usize = 2;
+/// Larger than any datagram of the control protocol.
+const DATAGRAM_MAX: usize = 2048;
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing came, in `TRIES` tries.
+    Silent,
+    /// Something came, but not all of it.
+    Incomplete,
+    /// The server refuses.
+    Refused(ErrorCode),
+    /// The kernel, or the server's host, refuses.
+    Io(io::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("***Request timed out"),
+            Self::Incomplete => f.write_str("***Response from server was incomplete"),
+            Self::Refused(code) => code.fmt(f),
+            Self::Io(error) => write!(f, "ntpq: read: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Asks the questions. Tests play a server behind it.
+pub(super) trait Ask {
+    /// The response to one request.
+    fn ask(&mut self, opcode: Opcode, association: u16, data: &[u8]) -> Result<Response, Failure>;
+
+    /// Variables of an association, or of the system (0), with its status word: those named, in the
+    /// server's order, or its usual ones.
+    fn variables(&mut self, association: u16, names: &[&str]) -> Result<(u16, Vec<Variable>), Failure> {
+        let response = self.ask(Opcode::ReadVariables, association, names.join(",").as_bytes())?;
+        Ok((response.status, parse(&response.data)))
+    }
+
+    /// The same, without those that the server does not know. One unknown name spoils a request, so they are
+    /// asked for one by one then.
+    fn known_variables(&mut self, association: u16, names: &[&str]) -> Result<(u16, Vec<Variable>), Failure> {
+        match self.variables(association, names) {
+            Err(Failure::Refused(ErrorCode::UnknownVariable)) => {}
+            result => return result,
+        }
+        let mut known = (0, Vec::new());
+        for name in names {
+            match self.variables(association, &[name]) {
+                Ok((status, variables)) => {
+                    known.0 = status;
+                    known.1.extend(variables);
+                }
+                Err(Failure::Refused(ErrorCode::UnknownVariable)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(known)
+    }
+
+    /// All associations, in the server's order, each with its status word; and the system's status word.
+    fn associations(&mut self) -> Result<(u16, Vec<(u16, u16)>), Failure> {
+        let response = self.ask(Opcode::ReadStatus, 0, &[])?;
+        let pair = |octets: &[u8; 4]| {
+            let [a, b, c, d] = *octets;
+            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+        };
+        Ok((response.status, response.data.as_chunks().0.iter().map(pair).collect()))
+    }
+}
+
+/// A server, and the socket it is asked through.
+pub(super) struct Session {
+    socket: UdpSocket,
+    /// What its messages are about, in ntpq's words.
+    name: String,
+    timeout: Duration,
+    sequence: u16,
+}
+
+impl Session {
+    /// A socket that hears from `server` alone.
+    pub(super) fn open(server: SocketAddr, name: &str, timeout: Duration) -> io::Result<Self> {
+        let any = match server.ip() {
+            IpAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+            IpAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(server)?;
+        Ok(Self { socket, name: name.to_owned(), timeout, sequence: 0 })
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// Takes datagrams until the response is whole, or the time is over.
+    fn collect(&self, assembly: &mut Assembly) -> Result<Option<Response>, Failure> {
+        let mut deadline = Instant::now() + self.timeout;
+        let mut buffer = [0; DATAGRAM_MAX];
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                return Ok(None);
+            }
+            self.socket.set_read_timeout(Some(patience))?;
+            let received = match self.socket.recv(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if is_passing(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let had_begun = assembly.has_begun();
+            match assembly.take(&buffer[..received]) {
+                Answer::Whole(response) => return Ok(Some(response)),
+                Answer::Refused(code) => return Err(Failure::Refused(code)),
+                Answer::Incomplete if assembly.has_begun() && !had_begun => {
+                    deadline = Instant::now() + self.timeout.min(NEXT_TIMEOUT);
+                }
+                Answer::Incomplete => {}
+            }
+        }
+    }
+}
+
+impl Ask for Session {
+    fn ask(&mut self, opcode: Opcode, association: u16, data: &[u8]) -> Result<Response, Failure> {
+        for attempt in 1..=TRIES {
+            // A number of its own for every try: a late answer to the first must not mix with the second's.
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut assembly = Assembly::new(opcode, self.sequence, association);
+            self.socket.send(&request(opcode, self.sequence, association, data))?;
+            match self.collect(&mut assembly)? {
+                Some(response) => return Ok(response),
+                None if attempt < TRIES => {}
+                None if assembly.has_begun() => {
+                    super::complain(format_args!("{}: timed out with incomplete data", self.name));
+                    return Err(Failure::Incomplete);
+                }
+                None => {}
+            }
+        }
+        super::complain(format_args!("{}: timed out, nothing received", self.name));
+        Err(Failure::Silent)
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// The associations that `as` has shown last, so that `&1` means the first of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown(pub(super) VecDeque<u16>);
+
+impl Shown {
+    /// An association by its number, or by `&` and its place in the list.
+    ///
+    /// # Errors
+    /// Why it is none, in ntpq's words.
+    pub(super) fn association(&self, word: &str) -> Result<u16, String> {
+        let Some(place) = word.strip_prefix('&') else {
+            return word.parse().map_err(|_| format!("***Invalid association ID {word} specified"));
+        };
+        let index = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+        index.and_then(|index| self.0.get(index)).copied().ok_or_else(|| {
+            format!(
+                "***Association index `{word}' out of range [1..{}]; the list is that of the last `as'",
+                self.0.len()
+            )
+        })
+    }
+}
