@@ -6,8 +6,7 @@
 //! |---|---|---|
 //! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
 //! | 2 | [`snapshot`], [`config`] | make a system call |
-//! | 3 | [`server`] | allocate, log, lock or read a clock of its own |
-//! | 3 | [`control`] | make a system call or read a clock |
+//! | 3 | [`server`], [`client`], [`control`] | read a clock or make a system call; server: allocate, log or lock |
 //! | 4 | [`datapath`] | decide what to answer |
 //! | 5 | [`daemon`] | run per packet |
 //! | 6 | [`cli`] | anything but arguments and text |
@@ -15,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod control;
 pub mod daemon;
