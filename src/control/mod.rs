@@ -1,13 +1,24 @@
 //! The control protocol, mode 6 (RFC 9327), which ntpq speaks: requests and responses as bytes and text. No
 //! socket, no clock.
 
+mod budget;
+mod format;
 mod fragment;
+mod mru;
+mod nonce;
+mod peer;
+mod respond;
 mod status;
+mod system;
 mod text;
+mod view;
+mod writer;
 
 pub use fragment::{Answer, Assembly, DATA_MAX, FRAGMENTS_MAX, Response, request};
-pub use status::{ClockStatus, ErrorCode, PeerStatus, Selection, SystemStatus};
+pub use respond::{Outcome, Request, Responder};
+pub use status::{ClockStatus, ErrorCode, PeerStatus, SystemStatus};
 pub use text::{Variable, parse};
+pub use view::{Identity, KernelClock, Monitor, MonitoredClient, Statistics, View};
 
 /// What can be asked (RFC 9327 §2, and the two that ntpd 4.2.7 added).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,55 +16,13 @@ pub struct PeerStatus(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStatus(pub u16);
 
-/// What the selection has made of an association (RFC 9327 §3.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Selection {
-    /// Not selectable: unreachable, unsynchronised, or too far.
-    #[default]
-    Reject = 0,
-    /// Its time is not in the majority's interval.
-    Falseticker = 1,
-    /// One too many to be looked at.
-    Excess = 2,
-    /// Left out by the cluster algorithm.
-    Outlier = 3,
-    /// In the combination.
-    Candidate = 4,
-    /// Would be selected, but there are enough.
-    Backup = 5,
-    /// The system peer.
-    SystemPeer = 6,
-    /// The system peer, which gives a pulse per second.
-    PpsPeer = 7,
-}
+/// The characters in front of the rows of ntpq's table, by selection; the last is a source with a pulse per
+/// second.
+const TALLIES: [char; 8] = [' ', 'x', '.', '-', '+', '#', '*', 'o'];
 
-impl Selection {
-    /// From the three bits of the status word.
-    pub const fn from_bits(bits: u16) -> Self {
-        match bits & 7 {
-            0 => Self::Reject,
-            1 => Self::Falseticker,
-            2 => Self::Excess,
-            3 => Self::Outlier,
-            4 => Self::Candidate,
-            5 => Self::Backup,
-            6 => Self::SystemPeer,
-            _ => Self::PpsPeer,
-        }
-    }
-
-    /// The character in front of a row of ntpq's table.
-    pub const fn tally(self) -> char {
-        [' ', 'x', '.', '-', '+', '#', '*', 'o'][self as usize]
-    }
-
-    /// ntpq's word for it.
-    pub const fn name(self) -> &'static str {
-        ["reject", "falsetick", "excess", "outlier", "candidate", "backup", "sys.peer", "pps.peer"]
-            [self as usize]
-    }
-}
+/// ntpq's words for the same.
+const CONDITIONS: [&str; 8] =
+    ["reject", "falsetick", "excess", "outlier", "candidate", "backup", "sys.peer", "pps.peer"];
 
 const CLOCK_SOURCES: [&str; 10] = [
     "unspec",
@@ -160,9 +118,14 @@ impl PeerStatus {
         self.0 & flag != 0
     }
 
-    /// What the selection has made of it.
-    pub const fn selection(self) -> Selection {
-        Selection::from_bits(self.0 >> 8)
+    /// What the selection has made of it, as the character in front of its row.
+    pub const fn tally(self) -> char {
+        TALLIES[(self.0 >> 8 & 7) as usize]
+    }
+
+    /// The same as ntpq's word for it.
+    pub const fn condition(self) -> &'static str {
+        CONDITIONS[(self.0 >> 8 & 7) as usize]
     }
 
     /// How many events there were since the last look, up to 15.
@@ -204,7 +167,7 @@ impl fmt::Display for PeerStatus {
         for (_, word) in PEER_FLAGS.iter().filter(|(flag, _)| self.has(*flag)) {
             write!(f, "{word}, ")?;
         }
-        write!(f, "sel_{}, {}", self.selection().name(), Events(self.events()))?;
+        write!(f, "sel_{}, {}", self.condition(), Events(self.events()))?;
         match self.last_event() {
             "" => Ok(()),
             event => write!(f, ", {event}"),
@@ -307,7 +270,7 @@ mod tests {
 
     #[test]
     fn tallies_and_error_codes_survive_the_wire() {
-        let tallies: String = (0..8).map(|bits| Selection::from_bits(bits).tally()).collect();
+        let tallies: String = (0..8).map(|bits| PeerStatus(bits << 8).tally()).collect();
         assert_eq!(tallies, " x.-+#*o");
         for code in 0..8 {
             assert_eq!(ErrorCode::from_status(code << 8).status(), code << 8);

@@ -1,7 +1,7 @@
 //! The conformance suite: each rule of the protocol is one test, named after its row.
 //!
 //! S: what a time reply says. X: what is met with silence. E: extension fields and MACs. C: the local clock
-//! as a source. T: time formats. O: rules of operation. A row is written once and runs on every tier, which
+//! as a source. M: the control protocol. T: time formats. O: rules of operation. A row is written once and runs on every tier, which
 //! must not differ in a single answer. Rows that need forged addresses or clocks run in memory alone; their
 //! module says so.
 
@@ -9,6 +9,7 @@
 mod skip;
 
 mod across;
+mod control;
 mod extension;
 mod forged;
 mod header;

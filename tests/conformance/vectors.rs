@@ -6,13 +6,13 @@ use crate::packets::Reply;
 use crate::tier::{Tier, restricted, synchronised};
 
 /// One captured datagram.
-struct Captured {
-    name: String,
-    to_server: bool,
-    bytes: Vec<u8>,
+pub(crate) struct Captured {
+    pub(crate) name: String,
+    pub(crate) to_server: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
-fn captures(file: &str) -> Vec<Captured> {
+pub(crate) fn captures(file: &str) -> Vec<Captured> {
     let path = format!("{}/tests/data/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let captured = |line: &str| {

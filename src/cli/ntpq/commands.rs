@@ -402,7 +402,7 @@ fn associations(list: &[(u16, u16)]) -> String {
             "{index:>3} {association:>5}  {status:04x}   {:>3}  {:>4}  {authentic:>4} {:>9} {:>11} {:>2}",
             yes_or_no(peer.has(PeerStatus::CONFIGURED)),
             yes_or_no(peer.has(PeerStatus::REACHABLE)),
-            peer.selection().name(),
+            peer.condition(),
             peer.last_event(),
             peer.events(),
         );
@@ -419,7 +419,7 @@ fn associations_json(list: &[(u16, u16)]) -> Value {
                 "status": status,
                 "configured": peer.has(PeerStatus::CONFIGURED),
                 "reachable": peer.has(PeerStatus::REACHABLE),
-                "condition": peer.selection().name(),
+                "condition": peer.condition(),
                 "last_event": peer.last_event(),
                 "events": peer.events(),
             })

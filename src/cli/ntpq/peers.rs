@@ -78,7 +78,7 @@ fn row(association: u16, status: PeerStatus, variables: &[Variable], names: Name
     let jitter = if value("jitter").is_empty() { value("dispersion") } else { value("jitter") };
     Row {
         association,
-        tally: status.selection().tally(),
+        tally: status.tally(),
         remote: remote(value("srcadr"), value("srchost"), source, names),
         refid: reference(value("refid")),
         local: value("dstadr").to_owned(),
