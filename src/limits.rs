@@ -46,6 +46,9 @@ pub const SOCKET_RECEIVE_BUFFER: usize = 4 << 20;
 /// third of a second to build.
 pub const ACCESS_ENTRIES: usize = 1_000_000;
 
+/// `limited` addresses whose token buckets each worker keeps, unless `mru` says otherwise: 1 MB.
+pub const LIMITED_SOURCES: usize = 1 << 15;
+
 /// Files that may include each other: ntpd's own bound.
 pub const INCLUDE_DEPTH: usize = 5;
 

@@ -35,7 +35,7 @@ fn state() -> ServingState {
         entry(3, AccessFlags::NOTRUST),
         entry(4, AccessFlags::VERSION),
     ];
-    ServingState { system, access: Arc::new(AccessList::new(&entries).unwrap()) }
+    ServingState { system, access: Arc::new(AccessList::new(&entries).unwrap()), ..ServingState::default() }
 }
 
 #[test]

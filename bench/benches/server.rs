@@ -72,7 +72,11 @@ fn case(
     expected: Verdict,
 ) {
     let received = SystemClock.now();
-    let state = ServingState { system: requests::synchronised(received), access: Arc::new(access) };
+    let state = ServingState {
+        system: requests::synchronised(received),
+        access: Arc::new(access),
+        ..ServingState::default()
+    };
     let mut responder = Responder::new(1);
     responder.begin_batch(&mut Publisher::new(state).subscribe(), false);
     let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));

@@ -16,7 +16,9 @@ use super::{CoreChoice, Failure, Options, configuration, logging};
 use crate::config::{self, Config, Family, Findings, Restriction, Severity};
 use crate::datapath::SystemClock;
 use crate::limits;
-use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState, TooManyEntries};
+use crate::server::{
+    AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, RateLimit, ServingState, TooManyEntries,
+};
 use crate::snapshot::{LocalClock, SystemVariables};
 use crate::sys::{clock, thread};
 use crate::wire::{Precision, ReferenceId};
@@ -113,7 +115,7 @@ impl Plan {
             }
             _ => SystemVariables::unsynchronised(self.precision),
         };
-        ServingState { system, access: Arc::clone(&self.access) }
+        ServingState { system, access: Arc::clone(&self.access), limit: RateLimit::default() }
     }
 
     pub(super) fn write_pid_file(&self) {

@@ -73,7 +73,7 @@ pub(crate) trait Tier: Sized {
 
 /// The local clock of stratum 3, served to everybody, no control messages.
 pub(crate) fn synchronised(now: NtpTimestamp) -> ServingState {
-    ServingState { system: local_clock(3, now), access: Arc::default() }
+    ServingState { system: local_clock(3, now), ..ServingState::default() }
 }
 
 /// The local clock of this stratum.

@@ -51,7 +51,7 @@ fn server() -> (Responder, Published<ServingState>) {
         .collect();
     let system = SystemVariables::local_clock(LocalClock::default(), Precision::from_log2(-24), now);
     let access = AccessList::new(&entries).unwrap_or_default().into();
-    (Responder::new(1), Publisher::new(ServingState { system, access }).subscribe())
+    (Responder::new(1), Publisher::new(ServingState { system, access, ..ServingState::default() }).subscribe())
 }
 
 fuzz_target!(|input: &[u8]| {
