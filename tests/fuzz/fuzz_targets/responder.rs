@@ -51,7 +51,8 @@ fn server() -> (Responder, Published<ServingState>) {
         .collect();
     let system = SystemVariables::local_clock(LocalClock::default(), Precision::from_log2(-24), now);
     let access = AccessList::new(&entries).unwrap_or_default().into();
-    (Responder::new(1), Publisher::new(ServingState { system, access, ..ServingState::default() }).subscribe())
+    let state = ServingState { system, access, ..ServingState::default() };
+    (Responder::new(1), Publisher::new(state).subscribe())
 }
 
 fuzz_target!(|input: &[u8]| {
