@@ -113,14 +113,12 @@ impl Limiter {
             return Judgement::Answer;
         }
         let may_kiss = strain(&mut bucket, now);
-        if limit.leak_log2.is_some_and(|log2| random.u64(..).trailing_zeros() >= u32::from(log2)) {
-            return Judgement::Answer;
-        }
         if kod && may_kiss && limit.kod_headway_ns > 0 {
             *bucket.strained_until = bucket.strained_until.saturating_add(limit.kod_headway_ns);
             return Judgement::Kiss;
         }
-        Judgement::Refuse
+        let leaks = limit.leak_log2.is_some_and(|log2| random.u64(..).trailing_zeros() >= u32::from(log2));
+        if leaks { Judgement::Answer } else { Judgement::Refuse }
     }
 }
 
@@ -198,7 +196,8 @@ impl Timeline {
         if let Ok(ahead @ 1..) = u64::try_from(ahead) {
             self.now += ((u128::from(ahead) * u128::from(SECOND_NS)) >> 32) as u64;
         }
-        if self.newest.is_none() || ahead > 0 || ahead < -Self::REORDERED {
+        let is_reordered = (-Self::REORDERED..0).contains(&ahead);
+        if !is_reordered {
             self.newest = Some(received);
         }
         self.now

@@ -21,7 +21,7 @@ pub struct Responder {
 /// What is asked for.
 enum Request {
     Control,
-    Time { version: u8 },
+    Time { version: u8, mode: Mode },
 }
 
 /// What a request deserves, unless it is silence.
@@ -96,7 +96,7 @@ impl Responder {
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
         }
-        let Request::Time { version } = classify(buf, peer.port())? else {
+        let Request::Time { version, mode } = classify(buf, peer.port())? else {
             return check_control(buf, flags).map(|()| Answer::Control);
         };
         check_time(buf, version, flags)?;
@@ -105,7 +105,9 @@ impl Responder {
         }
         let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
         if flags.contains(AccessFlags::LIMITED) {
-            let (limit, kod) = (&self.state.limit, flags.contains(AccessFlags::KOD));
+            let limit = &self.state.limit;
+            // A client of RFC 1059 would not know what a kiss is.
+            let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
             match self.limiter.judge(peer.ip(), received, limit, kod, &mut self.random) {
                 Judgement::Answer => {}
                 Judgement::Kiss => {
@@ -186,11 +188,11 @@ fn classify(request: &[u8], port: u16) -> Result<Request, Reason> {
         return Err(Reason::Version);
     }
     match Mode::from_first_octet(first) {
-        Mode::Client => Ok(Request::Time { version }),
+        mode @ Mode::Client => Ok(Request::Time { version, mode }),
         Mode::Control => Ok(Request::Control),
         Mode::Private => Err(Reason::Private),
         // RFC 1059 had no modes: clients and servers were told apart by the port.
-        Mode::Reserved if version == 1 && port != NTP_PORT => Ok(Request::Time { version }),
+        mode @ Mode::Reserved if version == 1 && port != NTP_PORT => Ok(Request::Time { version, mode }),
         Mode::Reserved | Mode::SymmetricActive | Mode::SymmetricPassive | Mode::Server | Mode::Broadcast => {
             Err(Reason::Mode)
         }
