@@ -51,7 +51,7 @@ impl Status {
         for (core, counters) in self.cores.iter().zip(&self.counters) {
             text.sample(&format!("tier=\"{tier}\",cpu=\"{core}\""), counters.read().received());
         }
-        text.family("ntpring_answered_total", "counter", "Time replies that the kernel took.");
+        text.family("ntpring_answered_total", "counter", "Replies that the kernel took, kisses included.");
         text.sample(&format!("tier=\"{tier}\""), totals.answered());
         text.family("ntpring_forwarded_total", "counter", "Control messages handed to the daemon thread.");
         text.sample(&format!("tier=\"{tier}\""), totals.forwarded());
@@ -63,6 +63,12 @@ impl Status {
         for (version, count) in (1..).zip(totals.tally.answered) {
             text.sample(&format!("tier=\"{tier}\",version=\"{version}\""), count);
         }
+        text.family(
+            "ntpring_kod_total",
+            "counter",
+            "Kiss-o'-death packets, to requests beyond the rate limit.",
+        );
+        text.sample(&format!("tier=\"{tier}\""), totals.tally.kod);
         text.family("ntpring_dropped_total", "counter", "Datagrams without an answer, by reason.");
         for (reason, count) in totals.dropped() {
             text.sample(&format!("tier=\"{tier}\",reason=\"{reason}\""), count);
@@ -155,13 +161,14 @@ fn worker(core: usize, totals: &Totals) -> Value {
     Value::Object(worker)
 }
 
-/// received = answered + forwarded + Σ dropped.
+/// received = answered + forwarded + Σ dropped; kisses are among the answered.
 fn counts(totals: &Totals) -> Map<String, Value> {
     let dropped: Map<String, Value> =
         totals.dropped().map(|(reason, count)| (reason.to_owned(), json!(count))).collect();
     let mut counts = Map::new();
     counts.insert("received".to_owned(), json!(totals.received()));
     counts.insert("answered".to_owned(), json!(totals.answered()));
+    counts.insert("kod".to_owned(), json!(totals.tally.kod));
     counts.insert("forwarded".to_owned(), json!(totals.forwarded()));
     counts.insert("dropped".to_owned(), Value::Object(dropped));
     for (name, _, count) in path_counts(totals) {

@@ -10,7 +10,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use super::stamp::{StepWatch, SystemClock};
 use super::{Datapath, Mmsg, Uring};
 use crate::limits;
-use crate::server::{Counters, Datagram, Responder, ServingState, Verdict};
+use crate::server::{Counters, Datagram, Monitor, Responder, ServingState, Verdict};
 use crate::snapshot::Published;
 use crate::sys::socket::ServeSocket;
 use crate::sys::thread;
@@ -59,7 +59,7 @@ impl Query {
     }
 }
 
-/// All that a worker thread needs; it shares nothing else, and of this only counters and stop flag are
+/// All that a worker thread needs; it shares nothing else, and of this only counters, monitor and stop flag are
 /// written by two threads.
 pub struct Worker {
     /// The core it is pinned to.
@@ -71,6 +71,8 @@ pub struct Worker {
     pub published: Published<ServingState>,
     /// What it did.
     pub counters: Arc<Counters>,
+    /// Who asked it.
+    pub monitor: Arc<Monitor>,
     /// Where mode 6 requests go; bounded.
     pub queries: Sender<Query>,
     /// Ends the thread within one tick.
@@ -107,7 +109,9 @@ impl Worker {
     }
 
     fn serve(mut self, mut path: impl Datapath) -> io::Result<()> {
-        let mut responder = Responder::new(self.seed);
+        let mut responder = Responder::with_monitor(self.seed, Arc::clone(&self.monitor));
+        // What it needs memory for it takes now.
+        responder.begin_batch(&mut self.published, false);
         let mut watch = StepWatch::new();
         let mut forward_full = 0;
         while !self.stop.load(Relaxed) {

@@ -121,6 +121,7 @@ struct Resolved {
 pub struct AccessList {
     v4: RangeTable<Resolved>,
     v6: RangeTable<Resolved>,
+    limits_somebody: bool,
 }
 
 /// There are more than [`limits::ACCESS_ENTRIES`] entries.
@@ -144,7 +145,16 @@ impl AccessList {
             return Err(TooManyEntries(entries.len()));
         }
         let of_family = |v4: bool| entries.iter().filter(move |entry| entry.prefix.address.is_ipv4() == v4);
-        Ok(Self { v4: resolve(of_family(true)), v6: resolve(of_family(false)) })
+        Ok(Self {
+            v4: resolve(of_family(true)),
+            v6: resolve(of_family(false)),
+            limits_somebody: entries.iter().any(|entry| entry.flags.contains(AccessFlags::LIMITED)),
+        })
+    }
+
+    /// Whether any entry is [`AccessFlags::LIMITED`].
+    pub fn limits_somebody(&self) -> bool {
+        self.limits_somebody
     }
 
     /// What `peer` may not do.
@@ -160,7 +170,7 @@ impl AccessList {
 
 impl Default for AccessList {
     fn default() -> Self {
-        Self { v4: resolve([].iter()), v6: resolve([].iter()) }
+        Self { v4: resolve([].iter()), v6: resolve([].iter()), limits_somebody: false }
     }
 }
 

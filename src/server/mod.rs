@@ -9,11 +9,15 @@ use crate::wire::{NtpTimestamp, Precision};
 
 mod access;
 mod counters;
+mod monitor;
+mod rate_limit;
 mod respond;
 mod template;
 
 pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix, TooManyEntries};
 pub use counters::{Counters, PathTally, Reason, Tally, Totals};
+pub use monitor::{Monitor, Observed};
+pub use rate_limit::RateLimit;
 pub use respond::Responder;
 
 /// The port of NTP servers.
@@ -26,12 +30,21 @@ pub struct ServingState {
     pub system: SystemVariables,
     /// Who may ask what.
     pub access: Arc<AccessList>,
+    /// How often those may ask whom `access` limits.
+    pub limit: RateLimit,
+    /// Whether it is remembered who asks.
+    pub monitor: bool,
 }
 
 impl Default for ServingState {
     /// An unsynchronised clock, served to everybody.
     fn default() -> Self {
-        Self { system: SystemVariables::unsynchronised(Precision::COARSEST), access: Arc::default() }
+        Self {
+            system: SystemVariables::unsynchronised(Precision::COARSEST),
+            access: Arc::default(),
+            limit: RateLimit::default(),
+            monitor: false,
+        }
     }
 }
 

@@ -3,22 +3,36 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::monitor::Monitor;
+use super::rate_limit::{Judgement, Limiter};
 use super::{AccessFlags, Clock, Datagram, NTP_PORT, Reason, ServingState, Tally, Verdict, template};
 use crate::snapshot::Published;
 use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision};
+
+/// Version and mode in a packet's first octet.
+const VERSION_MODE: u8 = 0x3F;
 
 /// Answers the requests of one worker.
 #[derive(Debug)]
 pub struct Responder {
     state: Arc<ServingState>,
+    limiter: Limiter,
+    monitor: Option<Arc<Monitor>>,
     clock_stepped: bool,
     random: fastrand::Rng,
     tally: Tally,
 }
 
+/// What is asked for.
+enum Request {
+    Control,
+    Time { version: u8, mode: Mode },
+}
+
 /// What a request deserves, unless it is silence.
 enum Answer {
     Control,
+    Kiss,
     Time { version: u8 },
 }
 
@@ -28,20 +42,39 @@ impl Responder {
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::default(),
+            limiter: Limiter::new(),
+            monitor: None,
             clock_stepped: false,
             random: fastrand::Rng::with_seed(seed),
             tally: Tally::default(),
         }
     }
 
+    /// The same, which writes down who asks while the state says that it should. Nobody else may write there.
+    pub fn with_monitor(seed: u64, monitor: Arc<Monitor>) -> Self {
+        Self { monitor: Some(monitor), ..Self::new(seed) }
+    }
+
     /// Takes the newest state for the datagrams that follow. If the clock was set since the last batch, the
     /// datagrams of this one may have been stamped before that: every time reply is dropped.
+    ///
+    /// The first state in which somebody is limited allocates the table that this takes, one that asks for
+    /// another size replaces it; nothing else here allocates.
     pub fn begin_batch(&mut self, published: &mut Published<ServingState>, clock_stepped: bool) {
         let newest = published.load();
         if !Arc::ptr_eq(&self.state, newest) {
+            let was_monitored = self.state.monitor;
             self.state = Arc::clone(newest);
+            let sources = if newest.access.limits_somebody() { newest.limit.sources } else { 0 };
+            self.limiter.resize(sources, &mut self.random);
+            if let Some(monitor) = self.monitor.as_ref().filter(|_| was_monitored && !newest.monitor) {
+                monitor.clear();
+            }
         }
         self.clock_stepped = clock_stepped;
+        if clock_stepped {
+            self.limiter.clock_stepped();
+        }
     }
 
     /// What has become of all requests so far.
@@ -54,6 +87,10 @@ impl Responder {
         match self.answer(datagram, clock) {
             Ok(Answer::Time { version }) => {
                 self.tally.count_answer(version);
+                Verdict::Reply(HEADER_LEN)
+            }
+            Ok(Answer::Kiss) => {
+                self.tally.count_kod();
                 Verdict::Reply(HEADER_LEN)
             }
             Ok(Answer::Control) => {
@@ -74,14 +111,32 @@ impl Responder {
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
         }
-        match classify(buf, peer.port())? {
-            Answer::Control => check_control(buf, flags).map(|()| Answer::Control),
-            Answer::Time { version } => {
-                check_time(buf, version, flags)?;
-                let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
-                self.write_reply(header, version, received, clock).map(|()| Answer::Time { version })
+        if let Some(monitor) = self.monitor.as_ref().filter(|_| self.state.monitor) {
+            monitor.observe(peer, received, buf.first().map_or(0, |first| first & VERSION_MODE));
+        }
+        let Request::Time { version, mode } = classify(buf, peer.port())? else {
+            return check_control(buf, flags).map(|()| Answer::Control);
+        };
+        check_time(buf, version, flags)?;
+        if self.clock_stepped {
+            return Err(Reason::ClockStepped);
+        }
+        let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
+        if flags.contains(AccessFlags::LIMITED) {
+            let limit = &self.state.limit;
+            // A client of RFC 1059 would not know what a kiss is.
+            let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
+            match self.limiter.judge(peer.ip(), received, limit, kod, &mut self.random) {
+                Judgement::Answer => {}
+                Judgement::Kiss => {
+                    let mut packet = Packet::new_checked(header)?;
+                    template::apply_kiss(version, limit.kod_poll(), &mut packet);
+                    return Ok(Answer::Kiss);
+                }
+                Judgement::Refuse => return Err(Reason::Limited),
             }
         }
+        self.write_reply(header, version, received, clock).map(|()| Answer::Time { version })
     }
 
     /// Turns the request's header into the reply's.
@@ -92,9 +147,6 @@ impl Responder {
         received: NtpTimestamp,
         clock: &impl Clock,
     ) -> Result<(), Reason> {
-        if self.clock_stepped {
-            return Err(Reason::ClockStepped);
-        }
         let system = &self.state.system;
         let random = self.random.u64(..);
         let mut packet = Packet::new_checked(header)?;
@@ -147,18 +199,18 @@ fn check_addresses(peer: SocketAddr, local: SocketAddr) -> Result<(), Reason> {
 }
 
 /// What is asked for, by version and mode.
-fn classify(request: &[u8], port: u16) -> Result<Answer, Reason> {
+fn classify(request: &[u8], port: u16) -> Result<Request, Reason> {
     let first = *request.first().ok_or(Reason::Short)?;
     let version = (first >> 3) & 7;
     if !(1..=4).contains(&version) {
         return Err(Reason::Version);
     }
     match Mode::from_first_octet(first) {
-        Mode::Client => Ok(Answer::Time { version }),
-        Mode::Control => Ok(Answer::Control),
+        mode @ Mode::Client => Ok(Request::Time { version, mode }),
+        Mode::Control => Ok(Request::Control),
         Mode::Private => Err(Reason::Private),
         // RFC 1059 had no modes: clients and servers were told apart by the port.
-        Mode::Reserved if version == 1 && port != NTP_PORT => Ok(Answer::Time { version }),
+        mode @ Mode::Reserved if version == 1 && port != NTP_PORT => Ok(Request::Time { version, mode }),
         Mode::Reserved | Mode::SymmetricActive | Mode::SymmetricPassive | Mode::Server | Mode::Broadcast => {
             Err(Reason::Mode)
         }

@@ -81,8 +81,9 @@ const BANS: [Ban; 7] = [
             "VecDeque",
         ],
         below: &["src/server"],
-        // The access table is built by the daemon thread, before it is published to the workers.
-        except: &["src/server/access"],
+        // The access table is built by the daemon thread, before it is published to the workers; the table of
+        // rate limits when the first state that needs it is taken, that of recent clients by the daemon thread.
+        except: &["src/server/access", "src/server/rate_limit/table.rs", "src/server/monitor.rs"],
         reason: "nothing is allocated while a request is answered",
     },
     Ban {
