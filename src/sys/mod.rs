@@ -6,6 +6,8 @@
 
 #![expect(unsafe_code, reason = "the one floor that talks to the kernel; every block says why it is sound")]
 
+pub mod adjtime;
+pub mod client_socket;
 pub mod clock;
 pub mod cmsg;
 pub mod exchange;
