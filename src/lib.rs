@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
 //! | 2 | [`snapshot`], [`config`] | make a system call |
-//! | 3 | [`server`] | allocate, log, lock or read a clock of its own |
+//! | 3 | [`server`], [`client`] | read a clock or make a system call; server: allocate, log, lock or read a clock of its own |
 //! | 4 | [`datapath`] | decide what to answer |
 //! | 5 | [`daemon`] | run per packet |
 //! | 6 | [`cli`] | anything but arguments and text |
@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod datapath;

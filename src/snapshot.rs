@@ -6,6 +6,12 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::wire::{LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
 
+mod association;
+mod virtual_clock;
+
+pub use association::{Association, AssociationKind, Authentication, Discipline, FilterSample, Selection};
+pub use virtual_clock::VirtualClock;
+
 /// RFC 5905 figure 6, PHI: how fast a clock may drift from the truth, in parts per million; every error bound
 /// grows so.
 const PHI_PPM: u64 = 15;
@@ -35,6 +41,9 @@ pub struct SystemVariables {
     pub reference_id: ReferenceId,
     /// When the clock was last set or found right.
     pub reference_time: NtpTimestamp,
+    /// What turns readings of the machine's clock into the time that is served. The other stamps here are of
+    /// the served time.
+    pub clock: VirtualClock,
 }
 
 /// This machine's own clock, undisciplined, as a source: ntp.conf's `server 127.127.1.UNIT` and its `fudge`
@@ -67,6 +76,7 @@ impl SystemVariables {
             updated: NtpTimestamp::UNKNOWN,
             reference_id: ReferenceId::INIT,
             reference_time: NtpTimestamp::UNKNOWN,
+            clock: VirtualClock::IDENTITY,
         }
     }
 
@@ -88,6 +98,7 @@ impl SystemVariables {
             updated: now,
             reference_id,
             reference_time: now,
+            clock: VirtualClock::IDENTITY,
         }
     }
 
