@@ -11,23 +11,11 @@ use libc::{
 
 use super::check;
 
-/// Microseconds per tick of a clock that runs at its own rate (USER_HZ is 100 everywhere).
+/// Microseconds per tick of a clock that is not slewed (USER_HZ is 100 everywhere).
 const TICK: libc::c_long = 10_000;
 
-/// What one unit of the tick changes the rate by.
-const TICK_UNIT: f64 = 1.0 / TICK as f64;
-
-/// The kernel takes a tick that is up to so far away from 10 000.
-const TICK_REACH: libc::c_long = TICK / 10;
-
 /// Frequency is in units of 2^-16 parts per million.
-const FREQUENCY_UNIT: f64 = 1e-6 / 65_536.0;
-
-/// The kernel's own bound of the frequency, 500 ppm.
-pub const FREQUENCY_MAX: f64 = 500e-6;
-
-/// The largest rate that a frequency and a tick can make together.
-pub const RATE_MAX: f64 = FREQUENCY_MAX + TICK_REACH as f64 * TICK_UNIT;
+const FREQUENCY_UNIT: f64 = 1.0 / 65_536.0;
 
 /// A leap second at the end of the day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +45,10 @@ pub struct Status {
 /// What the kernel does to the clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adjustment {
-    /// The rate that is added to the oscillator's own, as a fraction: frequency and tick together.
-    pub rate: f64,
-    /// Whether the tick is part of that.
-    pub is_slewing: bool,
+    /// Microseconds per tick of 10 ms: 10 000 but in a fast slew.
+    pub tick: i64,
+    /// What is added to the oscillator's own rate, in parts per million.
+    pub frequency_ppm: f64,
     /// Whether the kernel is told that the clock follows a source.
     pub synchronised: bool,
     /// The leap second that it will insert or delete.
@@ -69,12 +57,12 @@ pub struct Adjustment {
     pub tai_offset: i32,
 }
 
-/// What the kernel does now.
+/// What the kernel does now; everybody may ask.
 pub fn read() -> io::Result<Adjustment> {
     let state = adjust(&mut timex())?;
     Ok(Adjustment {
-        rate: state.freq as f64 * FREQUENCY_UNIT + (state.tick - TICK) as f64 * TICK_UNIT,
-        is_slewing: state.tick != TICK,
+        tick: state.tick,
+        frequency_ppm: state.freq as f64 * FREQUENCY_UNIT,
         synchronised: state.status & STA_UNSYNC == 0,
         leap: match state.status {
             status if status & STA_INS != 0 => Leap::Insert,
@@ -85,16 +73,14 @@ pub fn read() -> io::Result<Adjustment> {
     })
 }
 
-/// Adds `rate`, a fraction, to the rate of the oscillator; returns what it became: the kernel rounds, and
-/// bounds. The tick is used only where the frequency does not suffice.
-pub fn set_rate(rate: f64) -> io::Result<f64> {
-    let (tick, frequency) = split(rate);
+/// Sets the length of a tick in microseconds, 9000 to 11 000, and the frequency correction in parts per
+/// million, which the kernel bounds to ±500.
+pub fn set_rate(tick: i32, frequency_ppm: f64) -> io::Result<()> {
     let mut request = timex();
     request.modes = ADJ_TICK | ADJ_FREQUENCY;
-    request.tick = tick;
-    request.freq = frequency;
-    let state = adjust(&mut request)?;
-    Ok(state.freq as f64 * FREQUENCY_UNIT + (state.tick - TICK) as f64 * TICK_UNIT)
+    request.tick = tick.into();
+    request.freq = (frequency_ppm / FREQUENCY_UNIT).round() as libc::c_long;
+    adjust(&mut request).map(drop)
 }
 
 /// Moves the clock by so many nanoseconds at once. The kernel forgets the status with it.
@@ -136,15 +122,6 @@ pub fn set_tai_offset(seconds: i32) -> io::Result<()> {
     adjust(&mut request).map(drop)
 }
 
-/// The tick and the frequency that together are nearest to a rate.
-fn split(rate: f64) -> (libc::c_long, libc::c_long) {
-    let rate = rate.clamp(-RATE_MAX, RATE_MAX);
-    let ticks = if rate.abs() <= FREQUENCY_MAX { 0.0 } else { (rate / TICK_UNIT).round() };
-    let ticks = ticks.clamp(-(TICK_REACH as f64), TICK_REACH as f64);
-    let frequency = ((rate - ticks * TICK_UNIT) / FREQUENCY_UNIT).round();
-    (TICK + ticks as libc::c_long, frequency as libc::c_long)
-}
-
 fn timex() -> libc::timex {
     // SAFETY: timex is a C struct of integers; all zeroes asks for nothing to be changed.
     unsafe { std::mem::zeroed() }
@@ -164,17 +141,7 @@ mod tests {
     #[test]
     fn what_the_kernel_does_can_be_read_by_everybody() {
         let now = read().unwrap();
-        assert!(now.rate.abs() <= RATE_MAX, "{now:?}");
-    }
-
-    #[test]
-    fn the_tick_moves_only_beyond_500_ppm_and_the_frequency_mends_its_coarseness() {
-        for (rate, ticks) in [(0.0, 0), (500e-6, 0), (-500e-6, 0), (501e-6, 5), (-0.083, -830), (1.0, 1000)] {
-            let (tick, frequency) = split(rate);
-            assert_eq!(tick - TICK, ticks, "{rate}");
-            let made = (tick - TICK) as f64 * TICK_UNIT + frequency as f64 * FREQUENCY_UNIT;
-            assert!((made - rate.clamp(-RATE_MAX, RATE_MAX)).abs() <= FREQUENCY_UNIT, "{rate}: {made}");
-            assert!(frequency.abs() <= 500 << 16, "{rate}: {frequency}");
-        }
+        assert!((TICK * 9 / 10..=TICK * 11 / 10).contains(&now.tick), "{now:?}");
+        assert!(now.frequency_ppm.abs() <= 500.0, "{now:?}");
     }
 }

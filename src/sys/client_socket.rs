@@ -70,15 +70,16 @@ impl ClientSocket {
         Ok(Stamp { time, by_kernel: false })
     }
 
-    /// Takes one entry of the error queue: the stamp of the request when it left, or `None` for anything
-    /// else, such as an ICMP message. To be called once for each time that poll reports an error.
-    pub fn sent(&self) -> Option<Stamp> {
-        match self.receive_message(&mut [0; 1], libc::MSG_ERRQUEUE) {
-            Ok(message) => message.stamp.map(|time| Stamp { time, by_kernel: true }),
-            Err(_) => {
-                self.clear_error();
-                None
-            }
+    /// Takes one entry of the error queue: the stamp of the request when it left. To be called once for each
+    /// time that poll reports an error.
+    ///
+    /// # Errors
+    /// What an ICMP message said, such as `ConnectionRefused`; `WouldBlock` if there is neither.
+    pub fn sent(&self) -> io::Result<Stamp> {
+        let queued = self.receive_message(&mut [0; 1], libc::MSG_ERRQUEUE);
+        match queued.map(|message| message.stamp) {
+            Ok(Some(time)) => Ok(Stamp { time, by_kernel: true }),
+            _ => Err(self.take_error()),
         }
     }
 
@@ -129,19 +130,19 @@ impl ClientSocket {
 
     /// An error that is not on the queue is in the socket; asking for it takes it out, or poll would report
     /// it forever.
-    fn clear_error(&self) {
+    fn take_error(&self) -> io::Error {
         let mut error: libc::c_int = 0;
         let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+        let fd = self.0.as_raw_fd();
         // SAFETY: the kernel writes at most `length` bytes, the size of `error`.
-        unsafe {
-            libc::getsockopt(
-                self.0.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_ERROR,
-                (&raw mut error).cast(),
-                &raw mut length,
-            )
-        };
+        let asked = check(unsafe {
+            libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut length)
+        });
+        match asked {
+            Ok(_) if error == 0 => io::ErrorKind::WouldBlock.into(),
+            Ok(_) => io::Error::from_raw_os_error(error),
+            Err(unknown) => unknown,
+        }
     }
 }
 
@@ -335,12 +336,16 @@ mod tests {
         assert!(ports.len() > 15, "{ports:?} are hard to foresee");
     }
 
+    fn is_refusal(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::ConnectionRefused
+    }
+
     #[test]
     fn a_server_that_is_not_there_is_reported_once() {
         let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = ClientSocket::open(nobody, 46).unwrap();
         client.send(b"request").unwrap();
-        let mut polls = 0;
+        let (mut polls, mut refusals) = (0, 0);
         let mut poll = PollSet::default();
         loop {
             poll.clear();
@@ -348,14 +353,15 @@ mod tests {
             poll.wait(Duration::from_millis(100)).unwrap();
             let ready = poll.readiness(0);
             if ready.error {
-                let _ = client.sent();
+                refusals += usize::from(client.sent().is_err_and(|error| is_refusal(&error)));
             } else if ready.readable {
-                assert_eq!(client.receive(&mut [0; 8]).ok(), None);
+                refusals += usize::from(client.receive(&mut [0; 8]).is_err_and(|error| is_refusal(&error)));
             } else {
                 break;
             }
             polls += 1;
             assert!(polls < 10, "the error is taken out, so that poll can sleep");
         }
+        assert_eq!(refusals, 1);
     }
 }

@@ -14,6 +14,8 @@ pub mod exchange;
 pub mod interfaces;
 mod message;
 pub mod mmsg;
+pub mod random;
+pub mod resolve;
 pub mod sandbox;
 mod send;
 pub mod socket;
