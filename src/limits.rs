@@ -35,6 +35,18 @@ pub const SEND_CHUNK: usize = 24;
 /// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.
 pub const FORWARD_QUEUE: usize = 64;
 
+/// Threads that look names up: so many resolver calls may hang before the next name waits for one of them.
+pub const RESOLVER_THREADS: usize = 8;
+
+/// Names that may wait to be looked up; more are taken for names without an address, and asked for again.
+pub const RESOLVER_QUEUE: usize = 256;
+
+/// Longest reply of a server that is looked at, in bytes of UDP payload.
+pub const REPLY_MAX: usize = 1024;
+
+/// Longest sleep of the thread that follows the clock.
+pub const CLIENT_TICK: Duration = Duration::from_secs(1);
+
 /// Pinned worker threads of one process.
 pub const WORKERS_MAX: usize = 256;
 

@@ -33,7 +33,7 @@ pub(super) struct Crew<'a> {
     pub(super) publisher: &'a Publisher<ServingState>,
     pub(super) queries: Sender<Query>,
     /// Written to by a worker that ends.
-    pub(super) waker: UnixStream,
+    pub(super) waker: Option<UnixStream>,
 }
 
 /// Running worker threads.
@@ -100,12 +100,12 @@ impl Crew<'_> {
         backend: Backend,
         ready: Sender<io::Result<()>>,
     ) -> io::Result<JoinHandle<io::Result<()>>> {
-        let mut waker = self.waker.try_clone()?;
+        let mut waker = self.waker.as_ref().map(UnixStream::try_clone).transpose()?;
         thread::Builder::new().name(format!("ntpring-cpu{}", worker.core)).spawn(move || {
             // The channel has room for every worker's one message; the receiver outlives them all.
             let result = worker.run(backend, move |outcome| drop(ready.send(outcome)));
             // If the daemon thread is gone already there is nobody to tell.
-            let _ = waker.write(&[0]);
+            let _ = waker.as_mut().map(|waker| waker.write(&[0]));
             result
         })
     }
