@@ -1,6 +1,7 @@
 //! Arguments and text; one file per subcommand.
 
 mod check;
+mod query;
 mod serve;
 
 use std::ffi::OsString;
@@ -32,6 +33,8 @@ enum Command {
     Serve(serve::Args),
     /// Report everything in an ntp.conf that is wrong, ignored or not active
     Check(check::Args),
+    /// Ask a server for the time, without setting anything
+    Query(query::Args),
 }
 
 /// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`.
@@ -45,6 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve::run_embedded_default(),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Query(args)) => query::run(&args),
     }
 }
 

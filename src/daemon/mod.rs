@@ -12,6 +12,7 @@ mod logging;
 mod metrics;
 mod owner;
 mod privileges;
+pub mod query;
 mod resolver;
 mod signals;
 mod status;
