@@ -73,6 +73,14 @@ pub const CONFIG_LINE: usize = 1 << 16;
 /// Findings kept of one configuration; the rest is counted.
 pub const FINDINGS: usize = 1000;
 
+/// Associations of one configuration, members of pools included: mode 6 numbers them with 16 bits, and each is
+/// a few kilobytes.
+pub const ASSOCIATIONS: usize = 1000;
+
+/// Addresses of one name that are looked at.
+pub const RESOLVED_ADDRESSES: usize = 32;
+
+const _: () = assert!(ASSOCIATIONS < u16::MAX as usize);
 const _: () = assert!(URING_BUFFERS.is_power_of_two());
 const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
 const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as usize);
