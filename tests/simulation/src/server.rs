@@ -42,13 +42,7 @@ pub enum Behaviour {
 impl Server {
     /// An honest primary server.
     pub fn new(path: Path) -> Self {
-        Self {
-            path,
-            stratum: 1,
-            behaviour: vec![(0.0, Behaviour::Honest)],
-            prefer: false,
-            noselect: false,
-        }
+        Self { path, stratum: 1, behaviour: vec![(0.0, Behaviour::Honest)], prefer: false, noselect: false }
     }
 
     /// The same server, but with this behaviour.
@@ -75,7 +69,9 @@ impl Server {
             Behaviour::Silent => return None,
             Behaviour::Off(by) => lie = by,
             Behaviour::Drifts(rate) => lie = rate * (time - since),
-            Behaviour::Unsynchronised => (leap, stratum, id) = (LeapIndicator::Unsynchronised, 0, ReferenceId::INIT),
+            Behaviour::Unsynchronised => {
+                (leap, stratum, id) = (LeapIndicator::Unsynchronised, 0, ReferenceId::INIT)
+            }
             Behaviour::Leap(announced) => leap = announced,
             Behaviour::Kiss(code, poll) => {
                 (leap, stratum, id) = (LeapIndicator::Unsynchronised, 0, ReferenceId::from_octets(code));
