@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::units::{seconds, short_seconds};
+use super::units::{precision_seconds, seconds, short_seconds, units};
 use crate::wire::{HEADER_LEN, LeapIndicator, Mode, NtpShort, NtpTimestamp, Packet, Precision, ReferenceId};
 
 /// RFC 5905 figure 6, MAXDISP: a root distance that says nothing any more.
@@ -204,7 +204,10 @@ pub fn open(bytes: &[u8], asked: Option<&Asked>, authentic: Option<u32>) -> Resu
         return Err(Flaw::Unsynchronised(server));
     }
     let (receive, transmit) = (packet.receive(), packet.transmit());
-    if receive.is_unknown() || transmit.is_unknown() || transmit.signed_since(receive) < 0 {
+    // Random bits below the server's precision may make a reply that was quick seem to leave before its request
+    // came.
+    let fuzz = units(2.0 * precision_seconds(server.precision));
+    if receive.is_unknown() || transmit.is_unknown() || transmit.signed_since(receive) < -fuzz {
         return Err(Flaw::Invalid);
     }
     let distance = short_seconds(server.root_delay) / 2.0 + short_seconds(server.root_dispersion);
