@@ -35,6 +35,18 @@ pub const SEND_CHUNK: usize = 24;
 /// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.
 pub const FORWARD_QUEUE: usize = 64;
 
+/// Threads that look names up: so many resolver calls may hang before the next name waits for one of them.
+pub const RESOLVER_THREADS: usize = 8;
+
+/// Names that may wait to be looked up; more are taken for names without an address, and asked for again.
+pub const RESOLVER_QUEUE: usize = 256;
+
+/// Longest reply of a server that is looked at, in bytes of UDP payload.
+pub const REPLY_MAX: usize = 1024;
+
+/// Longest sleep of the thread that follows the clock.
+pub const CLIENT_TICK: Duration = Duration::from_secs(1);
+
 /// Pinned worker threads of one process.
 pub const WORKERS_MAX: usize = 256;
 
@@ -80,6 +92,14 @@ pub const CONFIG_LINE: usize = 1 << 16;
 pub const FINDINGS: usize = 1000;
 
 const _: () = assert!(LIMITED_SOURCES <= LIMITED_SOURCES_MAX);
+/// Associations of one configuration, members of pools included: mode 6 numbers them with 16 bits, and each is
+/// a few kilobytes.
+pub const ASSOCIATIONS: usize = 1000;
+
+/// Addresses of one name that are looked at.
+pub const RESOLVED_ADDRESSES: usize = 32;
+
+const _: () = assert!(ASSOCIATIONS < u16::MAX as usize);
 const _: () = assert!(URING_BUFFERS.is_power_of_two());
 const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
 const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as usize);

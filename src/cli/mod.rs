@@ -2,6 +2,7 @@
 
 mod check;
 mod ntpq;
+mod query;
 mod serve;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::Args),
     /// Ask a server about its state, as ntpq does
     Ntpq(ntpq::Args),
+    /// Ask a server for the time, without setting anything
+    Query(query::Args),
 }
 
 /// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`, called as `ntpq`
@@ -52,6 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Ntpq(args)) => ntpq::run(&args),
+        Some(Command::Query(args)) => query::run(&args),
     }
 }
 

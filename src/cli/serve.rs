@@ -39,10 +39,10 @@ pub(super) struct Args {
     /// Serve Prometheus metrics on this TCP address
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// As ntpd: the first correction may be of any size (the clock is not corrected yet)
+    /// As ntpd: the first correction may be of any size
     #[arg(short = 'g')]
     panic_gate: bool,
-    /// Never adjust the clock (which is not done yet)
+    /// Never adjust the machine's clock: what is served is corrected instead
     #[arg(short = 'x')]
     never_adjust: bool,
     /// As ntpd: stay in the foreground, which is always so
@@ -78,7 +78,16 @@ pub(super) fn run(args: Args) -> ExitCode {
         DatapathArg::IoUring => DatapathChoice::Only(Backend::IoUring),
         DatapathArg::Mmsg => DatapathChoice::Only(Backend::Mmsg),
     };
-    serve(&Options { config, listen: args.listen, cores, datapath, user: args.user, metrics: args.metrics })
+    serve(&Options {
+        config,
+        listen: args.listen,
+        cores,
+        datapath,
+        user: args.user,
+        metrics: args.metrics,
+        panic_gate: args.panic_gate,
+        never_adjust: args.never_adjust,
+    })
 }
 
 /// `ntpring` alone: no file is read, and the reader is told what to try next.

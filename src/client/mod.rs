@@ -11,9 +11,41 @@
 //!     while let Some(action) = client.next_action() { do it }
 //! }
 //! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `seam` | events, actions |
+//! | `settings` | the configuration, as far as it concerns the client |
+//! | `names` | lines of the configuration, names, pools |
+//! | `association` | one source: when it is asked, which replies count |
+//! | `exchange` | one request and its reply |
+//! | `poll` | how often |
+//! | `estimator` | what one source's samples say about the clock |
+//! | `select`, `cluster`, `combine` | which sources are believed, and what they say together |
+//! | `discipline` | how the clock is moved |
+//! | `virtual_clock` | a clock of our own, where the machine's may not be touched |
+//! | `system`, `leap` | what is served |
+//! | `steering` | from a sample to the clock |
+//! | `view`, `history` | what mode 6 is told |
 
+mod association;
+mod cluster;
+mod combine;
+mod discipline;
+pub mod estimator;
+pub mod exchange;
+mod history;
+mod leap;
+mod names;
+mod poll;
 mod seam;
+mod select;
 mod settings;
+mod steering;
+mod system;
+mod units;
+mod view;
+mod virtual_clock;
 
 pub use seam::{
     Action, AssociationId, ClockRate, Event, KernelStatus, Notice, Now, Received, Request, StampKind,
@@ -25,38 +57,119 @@ pub use settings::{
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use crate::snapshot::{Association, Discipline, SystemVariables};
+use self::association::{Association, ClockFacts, Outcome};
+use self::discipline::Discipline;
+use self::estimator::{Estimator, Verdict};
+use self::exchange::FLAWS;
+use self::names::Line;
+use self::system::System;
+use self::units::{after, seconds};
+use self::virtual_clock::VirtualClock;
+use crate::limits;
+use crate::snapshot::SystemVariables;
+
+/// RFC 5905 figure 6, PHI: how fast an error bound grows.
+const PHI: f64 = 15e-6;
+
+/// The two clocks of a [`Now`] are not read at the same instant; a difference that changes by more than this
+/// is a step by somebody else, in seconds.
+const JUMP: f64 = 0.02;
+
+/// Sources begin to be asked within so many seconds of each other.
+const START_SPREAD: f64 = 0.2;
 
 /// The client's state.
 pub struct Client {
     settings: Settings,
     random: Box<dyn FnMut() -> u64 + Send>,
     actions: VecDeque<Action>,
-    system: SystemVariables,
+    lines: Vec<Line>,
+    associations: Vec<Association>,
     discipline: Discipline,
-    wake_at: Duration,
+    virtual_clock: Option<VirtualClock>,
+    system: System,
+    refused: Refused,
+    /// The machine's clocks at the last event, and what we stepped since.
+    last: Now,
+    own_steps: f64,
+    /// When the first reply came since the clock was known to be wrong.
+    first_reply: Option<Duration>,
+    kernel_told: Option<Duration>,
+    drift_saved: Option<Duration>,
+    combined: combine::Combined,
+    next_line: usize,
+    next_id: u16,
+    next_query: u32,
+    is_system_new: bool,
+    is_view_new: bool,
 }
+
+/// Datagrams that were no usable replies, by what was wrong with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused(pub [u64; FLAWS]);
 
 impl Client {
     /// A client that has just started. `random` must be unpredictable to the network: it makes the cookies
     /// that replies are told by.
     pub fn new(settings: Settings, random: Box<dyn FnMut() -> u64 + Send>, now: Now) -> Self {
-        Self {
-            system: SystemVariables::unsynchronised(settings.precision),
-            settings,
+        let mut client = Self {
             random,
             actions: VecDeque::new(),
-            discipline: Discipline::default(),
-            wake_at: now.monotonic,
+            lines: Vec::new(),
+            associations: Vec::new(),
+            discipline: Discipline::new(settings.discipline, settings.drift_ppm, now.monotonic),
+            virtual_clock: None,
+            system: System::new(&settings, now.monotonic),
+            refused: Refused::default(),
+            last: now,
+            own_steps: 0.0,
+            first_reply: None,
+            kernel_told: None,
+            drift_saved: None,
+            combined: combine::Combined::default(),
+            next_line: 0,
+            next_id: 1,
+            next_query: 1,
+            is_system_new: true,
+            is_view_new: true,
+            settings,
+        };
+        let follows = !client.settings.sources.is_empty();
+        match client.discipline.control() {
+            // A process that was killed may have left the clock in the middle of a slew.
+            ClockControl::Kernel if follows => {
+                client.actions.push_back(Action::Rate(client.discipline.rate()));
+            }
+            ClockControl::Virtual if follows => client.go_virtual(now),
+            _ => {}
         }
+        for source in client.settings.sources.clone() {
+            client.add_line(source, now.monotonic);
+        }
+        client.timers(now);
+        client.finish(now);
+        client
     }
 
     /// Takes one event. What follows from it is then to be had from [`Client::next_action`].
-    pub fn handle(&mut self, _event: Event<'_>, now: Now) {
-        let _ = ((self.random)(), &self.settings);
-        self.wake_at = now.monotonic + Duration::from_secs(1);
+    pub fn handle(&mut self, event: Event<'_>, machine: Now) {
+        let now = self.enter(machine);
+        match event {
+            Event::Timer => {}
+            Event::Received(datagram) => self.receive(datagram, now),
+            Event::Unreachable(_) => {}
+            Event::Resolved { query, addresses } => self.resolved(query, addresses, now.monotonic),
+            Event::ClockRefused => {
+                self.discipline.set_control(ClockControl::Virtual);
+                self.go_virtual(machine);
+            }
+            Event::Reload(settings) => self.reload(*settings, now.monotonic),
+        }
+        self.timers(now);
+        self.finish(now);
     }
 
     /// The next thing to be done, if there is one.
@@ -64,29 +177,348 @@ impl Client {
         self.actions.pop_front()
     }
 
-    /// When [`Event::Timer`] is due, on the monotonic clock.
+    /// When [`Event::Timer`] is due, on the machine's monotonic clock.
     pub fn wake_at(&self) -> Duration {
-        self.wake_at
+        let associations = self.associations.iter().filter_map(Association::wake_at);
+        let names = self.lines.iter().filter_map(Line::wake_at);
+        let others = [self.discipline.wake_at(), self.system.wake_at(&self.settings), self.leap_wake()];
+        let earliest = associations.chain(names).chain(others.into_iter().flatten()).min();
+        // Nothing to do: a minute is soon enough to look at the clock.
+        let served = earliest.unwrap_or_else(|| self.last.monotonic + Duration::from_secs(64));
+        self.virtual_clock.as_ref().map_or(served, |clock| clock.machine(served))
     }
 
     /// What is served, once per [`Action::PublishSystem`].
     pub fn system(&self) -> SystemVariables {
-        self.system
+        self.system.variables
     }
 
-    /// What mode 6 tells about the associations, once per [`Action::PublishAssociations`].
-    pub fn associations(&self) -> Vec<Association> {
-        Vec::new()
+    /// What the drift file should say when the process ends, in parts per million; none if nothing was
+    /// measured.
+    pub fn drift_ppm(&self) -> Option<f64> {
+        self.drift_saved.map(|_| self.discipline.rate().base_ppm)
     }
 
-    /// What mode 6 tells about the clock discipline, once per [`Action::PublishAssociations`].
-    pub fn discipline(&self) -> Discipline {
-        self.discipline
+    /// Datagrams that were no usable replies.
+    pub fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// What the machine's clocks show at an event, as served; and everybody's books brought up to it.
+    fn enter(&mut self, machine: Now) -> Now {
+        let realtime = seconds(i128::from(machine.realtime.signed_since(self.last.realtime)));
+        let jump = realtime - units::between(machine.monotonic, self.last.monotonic) - self.own_steps;
+        self.own_steps = 0.0;
+        self.last = machine;
+        let is_jump = jump.abs() > JUMP && !self.is_leap(jump, machine);
+        if is_jump && let Some(clock) = &mut self.virtual_clock {
+            clock.jumped(jump, machine);
+        }
+        let now = self.virtual_clock.as_ref().map_or(machine, |clock| clock.now(machine));
+        let passed = self.discipline.advance(now.monotonic);
+        for association in &mut self.associations {
+            association.estimator.advance(passed.elapsed, passed.phase);
+        }
+        if is_jump {
+            self.jumped(jump, now);
+        }
+        now
+    }
+
+    /// Somebody else stepped the clock, or the machine was suspended: nothing is known about it any more but
+    /// how fast it runs.
+    fn jumped(&mut self, jump: f64, now: Now) {
+        if self.associations.is_empty() {
+            return;
+        }
+        self.actions.push_back(Action::Log(Notice::SteppedByOthers(jump)));
+        self.discipline.jumped(jump);
+        self.first_reply = None;
+        for association in &mut self.associations {
+            association.estimator.forget_phase();
+            association.history.clear();
+            association.hurry(now.monotonic);
+        }
+        self.system.distrust(now.monotonic);
+        self.is_system_new = true;
+    }
+
+    fn receive(&mut self, mut datagram: Received<'_>, now: Now) {
+        let Some(at) = self.associations.iter().position(|each| each.id == datagram.association) else {
+            return;
+        };
+        if let Some(clock) = &self.virtual_clock {
+            datagram.sent = clock.stamp(datagram.sent);
+            datagram.received = clock.stamp(datagram.received);
+        }
+        let (slew, slew_since) = self.discipline.slew();
+        let facts = ClockFacts {
+            slew,
+            slew_since,
+            precision: self.settings.precision,
+            is_sound: !self.is_leaping(now),
+        };
+        let outcome = self.associations[at].receive(&datagram, now, facts);
+        self.is_view_new |= !matches!(outcome, Outcome::Nothing(_));
+        let source = datagram.source;
+        match outcome {
+            Outcome::Nothing(flaw) => self.refused.0[flaw.index()] += 1,
+            Outcome::Sample { verdict, is_new } => {
+                self.first_reply.get_or_insert(now.monotonic);
+                if is_new {
+                    self.actions.push_back(Action::Log(Notice::Reachable(source)));
+                }
+                if verdict == Verdict::Rejected {
+                    self.survey(now);
+                } else {
+                    self.steer(at, verdict, now);
+                }
+            }
+            Outcome::SlowDown => {
+                let poll = self.associations[at].poll.exponent();
+                self.actions.push_back(Action::Log(Notice::RateExceeded(source, poll)));
+            }
+            Outcome::Stop(code) => {
+                self.actions.push_back(Action::Log(Notice::Denied(source, code)));
+                self.actions.push_back(Action::Close(datagram.association));
+                self.denied(at, source.ip(), now.monotonic);
+                self.survey(now);
+            }
+        }
+    }
+
+    fn denied(&mut self, at: usize, address: IpAddr, now: Duration) {
+        let origin = self.associations[at].origin;
+        if let Some(line) = self.lines.iter_mut().find(|line| line.id == origin) {
+            line.refuse(address.to_canonical());
+        }
+        if self.associations[at].is_pool_member {
+            self.remove(at, now);
+        }
+    }
+
+    /// Everything that is due by `now`.
+    fn timers(&mut self, now: Now) {
+        self.discipline_timer(now);
+        self.leap_timer(now);
+        let mut lost = false;
+        for at in (0..self.associations.len()).rev() {
+            let association = &mut self.associations[at];
+            let (request, became_unreachable) = association.timer(now.monotonic, &mut self.random);
+            if let Some(request) = request {
+                self.actions.push_back(Action::Send(request));
+                self.is_view_new = true;
+            }
+            if became_unreachable {
+                lost = true;
+                if let Some(address) = self.associations[at].address() {
+                    self.actions.push_back(Action::Log(Notice::Unreachable(address)));
+                }
+            }
+            if self.associations[at].is_lost() {
+                self.look_elsewhere(at, now.monotonic);
+            }
+        }
+        if lost {
+            self.survey(now);
+        }
+        for at in 0..self.lines.len() {
+            if let Some(question) = self.lines[at].timer(self.next_query, now.monotonic) {
+                self.next_query = self.next_query.wrapping_add(1);
+                self.actions.push_back(question);
+            }
+        }
+        if let Some(stratum) = self.system.stand_alone(&self.settings, now) {
+            self.actions.push_back(Action::Log(Notice::OnOurOwn(stratum)));
+            self.is_system_new = true;
+        } else if self.system.authority == system::Authority::Ourselves {
+            self.is_system_new = true;
+        }
+    }
+
+    /// A source has not answered for long. A pool has others; a name may have another address by now.
+    fn look_elsewhere(&mut self, at: usize, now: Duration) {
+        let origin = self.associations[at].origin;
+        let Some(line) = self.lines.iter_mut().find(|line| line.id == origin) else { return };
+        line.want(now);
+        if self.associations[at].is_pool_member {
+            self.remove(at, now);
+        }
+    }
+
+    fn remove(&mut self, at: usize, now: Duration) {
+        let gone = self.associations.remove(at);
+        self.actions.push_back(Action::Close(gone.id));
+        if self.system.peer == Some(gone.id) {
+            self.system.lose(now);
+        }
+        if let Some(line) = self.lines.iter_mut().find(|line| line.id == gone.origin) {
+            line.want(now);
+        }
+        self.is_view_new = true;
+    }
+
+    /// The last thing of every event: what became new is to be published.
+    fn finish(&mut self, now: Now) {
+        self.tell_kernel(now);
+        if std::mem::take(&mut self.is_system_new) {
+            self.actions.push_back(Action::PublishSystem);
+        }
+        if std::mem::take(&mut self.is_view_new) {
+            self.actions.push_back(Action::PublishAssociations);
+        }
+    }
+
+    fn add_line(&mut self, source: Source, now: Duration) {
+        let id = self.next_line;
+        self.next_line += 1;
+        let mut line = Line::new(id, source, now);
+        if line.source.is_pool {
+            line.row = Some(self.free_id());
+            // Its members come when its name is resolved, or are the one address that it has.
+            if let Host::Address(address, scope) = line.source.host {
+                self.lines.push(line);
+                return self.add_members(self.lines.len() - 1, &[address], scope, now);
+            }
+        } else {
+            let host = line.source.host.clone();
+            if let Some(at) = self.add_association(&line) {
+                match host {
+                    Host::Address(address, scope) => self.start(at, address, scope, now),
+                    Host::Name(name, _) => self.associations[at].host = Some(name),
+                }
+            }
+        }
+        self.lines.push(line);
+    }
+
+    /// A new association; none if there are as many as there may be.
+    fn add_association(&mut self, line: &Line) -> Option<usize> {
+        if self.associations.len() >= limits::ASSOCIATIONS {
+            return None;
+        }
+        let id = self.free_id();
+        let drift_known = self.settings.drift_ppm.is_some();
+        self.associations.push(Association::new(id, line.id, line.source.options.clone(), drift_known));
+        self.is_view_new = true;
+        Some(self.associations.len() - 1)
+    }
+
+    /// The next id that nobody has. There are far fewer associations than ids.
+    fn free_id(&mut self) -> AssociationId {
+        loop {
+            let id = AssociationId(self.next_id);
+            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+            let is_used = self.associations.iter().any(|each| each.id == id)
+                || self.lines.iter().any(|line| line.row == Some(id));
+            if !is_used {
+                return id;
+            }
+        }
+    }
+
+    fn start(&mut self, at: usize, address: IpAddr, scope: u32, now: Duration) {
+        let port = self.associations[at].options.port;
+        let address = match address {
+            IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)),
+            IpAddr::V4(_) => SocketAddr::new(address, port),
+        };
+        let spread = ((self.random)() >> 11) as f64 / (1_u64 << 53) as f64 * START_SPREAD;
+        self.associations[at].start(address, after(now, spread));
+        self.is_view_new = true;
+    }
+
+    fn resolved(&mut self, query: u32, addresses: &[IpAddr], now: Duration) {
+        let Some(at) = self.lines.iter().position(|line| line.asked(query)) else { return };
+        let found = match self.lines[at].resolved(addresses, now) {
+            Ok(found) => found,
+            Err(wait) => {
+                if let Some((name, _)) = self.lines[at].name() {
+                    self.actions.push_back(Action::Log(Notice::NotResolved(name.clone(), wait)));
+                }
+                return;
+            }
+        };
+        if self.lines[at].source.is_pool {
+            return self.add_members(at, &found, 0, now);
+        }
+        let origin = self.lines[at].id;
+        let Some(each) = self.associations.iter().position(|each| each.origin == origin) else { return };
+        let present = self.associations[each].address().map(|address| address.ip().to_canonical());
+        let others = || found.iter().find(|address| Some(**address) != present && !self.is_used(**address));
+        let next = match present {
+            // It answers, or it is all there is.
+            Some(_) if !self.associations[each].is_lost() => None,
+            _ => others().or(found.first()).filter(|address| Some(**address) != present),
+        };
+        if let Some(address) = next.copied() {
+            if present.is_some() {
+                self.actions.push_back(Action::Close(self.associations[each].id));
+                self.associations[each].forget(self.settings.drift_ppm.is_some());
+            }
+            self.start(each, address, 0, now);
+        }
+    }
+
+    fn is_used(&self, address: IpAddr) -> bool {
+        self.associations.iter().any(|each| each.address().is_some_and(|used| used.ip() == address))
+    }
+
+    /// Addresses of a pool become associations, as many as `tos maxclock` asks for.
+    fn add_members(&mut self, line: usize, addresses: &[IpAddr], scope: u32, now: Duration) {
+        for address in addresses {
+            let members = self.associations.iter().filter(|each| each.is_pool_member).count();
+            if members >= self.settings.selection.maxclock || self.is_used(*address) {
+                continue;
+            }
+            let line = &self.lines[line];
+            let (host, id, options) =
+                (line.name().map(|(name, _)| name.clone()), line.id, line.source.options.clone());
+            if self.associations.len() >= limits::ASSOCIATIONS {
+                return;
+            }
+            let drift_known = self.settings.drift_ppm.is_some();
+            let mut member = Association::new(self.free_id(), id, options, drift_known);
+            member.is_pool_member = true;
+            member.host = host;
+            self.associations.push(member);
+            self.start(self.associations.len() - 1, *address, scope, now);
+        }
+    }
+
+    /// Lines that are new begin, lines that are gone end, and the others do not notice.
+    fn reload(&mut self, settings: Settings, now: Duration) {
+        let mut wanted = settings.sources.clone();
+        let mut gone = Vec::new();
+        self.lines.retain(|line| match wanted.iter().position(|source| *source == line.source) {
+            Some(at) => {
+                wanted.remove(at);
+                true
+            }
+            None => {
+                gone.push(line.id);
+                false
+            }
+        });
+        for at in (0..self.associations.len()).rev() {
+            if gone.contains(&self.associations[at].origin) {
+                self.remove(at, now);
+            }
+        }
+        self.discipline.configure(settings.discipline);
+        self.settings = settings;
+        for source in wanted {
+            self.add_line(source, now);
+        }
+        self.is_view_new = true;
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("system", &self.system).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("associations", &self.associations)
+            .field("system", &self.system)
+            .finish_non_exhaustive()
     }
 }

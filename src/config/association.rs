@@ -210,7 +210,6 @@ fn reference_clock(
     if keyword == "pool" {
         line.error(token.column, "a reference clock is no pool".to_owned(), Some("use \"server\"".into()));
     }
-    line.active();
     if driver != LocalClock::DRIVER {
         return local_clock::refuse_driver(driver, token, line);
     }

@@ -25,19 +25,13 @@ const OLD: &str = "it is a word of old versions";
 
 const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     // Whom time is taken from.
-    later(
+    honour(
         "server",
         association::server,
         "a source: `server [-4|-6] HOST [option]...`; 127.127.1.u is the local clock",
-        &inactive::ASSOCIATIONS,
     ),
-    later(
-        "pool",
-        association::pool,
-        "a source for each address of a name: `pool [-4|-6] NAME [option]...`",
-        &inactive::ASSOCIATIONS,
-    ),
-    later("peer", association::peer, "with one warning, the same as `server`", &inactive::ASSOCIATIONS),
+    honour("pool", association::pool, "a source for each address of a name: `pool [-4|-6] NAME [option]...`"),
+    honour("peer", association::peer, "with one warning, the same as `server`"),
     honour(
         "refclock",
         local_clock::refclock,
@@ -89,12 +83,7 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     accept("ntpsigndsocket", "signing for Windows domains is not supported"),
     // Files.
     honour("includefile", files::include_file, "more configuration, up to 5 files deep"),
-    later(
-        "driftfile",
-        files::drift_file,
-        "where the frequency error is kept, parts per million",
-        &inactive::DISCIPLINE,
-    ),
+    honour("driftfile", files::drift_file, "where the frequency error is kept, parts per million"),
     later(
         "leapfile",
         files::leap_file,
@@ -118,13 +107,8 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     ),
     accept("logconfig", "what is logged is not selected by class"),
     // Numbers and switches.
-    later(
-        "tinker",
-        options::tinker,
-        "the clock discipline: `tinker [option number]...`",
-        &inactive::DISCIPLINE,
-    ),
-    later("tos", options::tos, "selection among sources: `tos [option number]...`", &inactive::DISCIPLINE),
+    honour("tinker", options::tinker, "the clock discipline: `tinker [option number]...`"),
+    honour("tos", options::tos, "selection among sources: `tos [option number]...`"),
     honour("enable", options::enable, "`enable SWITCH...`"),
     honour("disable", options::disable, "`disable SWITCH...`"),
     honour("mru", options::mru, "room for clients, in each worker: `mru [option number]...`"),

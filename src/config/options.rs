@@ -255,12 +255,7 @@ pub(super) enum Switch {
 pub(super) static SWITCHES: Vocabulary<Switch> = Vocabulary { what: "switch", words: SWITCH_WORDS };
 
 const SWITCH_WORDS: &[Word<Switch>] = &[
-    later(
-        "ntp",
-        Switch::Ntp,
-        "the clock is adjusted; `disable ntp` serves time all the same (default on)",
-        &inactive::DISCIPLINE,
-    ),
+    honour("ntp", Switch::Ntp, "the clock is adjusted; `disable ntp` serves time all the same (default on)"),
     later(
         "monitor",
         Switch::Monitor,

@@ -19,6 +19,11 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// For a process that serves nobody.
+    pub(super) fn none() -> Self {
+        Self::fixed(Vec::new())
+    }
+
     fn fixed(listening: Vec<SocketAddr>) -> Self {
         Self { listening, enumerated: false, _silent: Vec::new() }
     }

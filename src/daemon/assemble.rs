@@ -1,69 +1,46 @@
-//! The one place that knows ntp.conf and the server: a configuration becomes addresses, a clock and an access
-//! list.
+//! The one place that knows ntp.conf, the server and the client: a configuration becomes addresses, sources and
+//! an access list.
+
+mod client_settings;
 
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{fmt, process};
 
 use tracing::{error, warn};
 
 use super::addresses::{self, Addresses};
+use super::drift_file::DriftFile;
 use super::{CoreChoice, Failure, Options, configuration, logging};
+use crate::client;
 use crate::config::{self, Config, Family, Findings, Mru, Restriction, Severity};
-use crate::datapath::SystemClock;
 use crate::limits;
 use crate::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, RateLimit, ServingState, TooManyEntries,
+    AccessEntry, AccessFlags, AccessList, IpPrefix, RateLimit, ServingState, TooManyEntries,
 };
-use crate::snapshot::{LocalClock, SystemVariables};
+use crate::snapshot::SystemVariables;
 use crate::sys::{clock, thread};
-use crate::wire::{Precision, ReferenceId};
+use crate::wire::Precision;
 
 /// What the process is to do, from command line and configuration.
 pub(super) struct Plan {
     pub(super) addresses: Addresses,
     pub(super) cores: Vec<usize>,
     pub(super) dscp: u8,
-    pub(super) clock: ClockSource,
-    started: Instant,
-    precision: Precision,
+    /// What the client is to do.
+    pub(super) settings: client::Settings,
+    /// Where the frequency is kept.
+    pub(super) drift_file: Option<DriftFile>,
     access: Arc<AccessList>,
     limit: RateLimit,
+    monitor: bool,
+    /// Clients that each worker remembers for `mrulist`.
+    pub(super) monitored: usize,
     names: Names,
     pid_file: Option<PathBuf>,
-}
-
-/// Where the served time comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ClockSource {
-    /// This machine's own clock, taken to be right from an instant on.
-    Local(LocalClock, Instant),
-    /// Nothing yet.
-    None,
-}
-
-impl fmt::Display for ClockSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(local, from) => {
-                let stratum = local.stratum.saturating_add(1);
-                write!(
-                    f,
-                    "clock: this machine's own, undisciplined, stratum {stratum}, refid 127.127.1.{}",
-                    local.unit
-                )?;
-                match from.saturating_duration_since(Instant::now()).as_secs() {
-                    0 => Ok(()),
-                    wait => write!(f, ", from {wait} s after start (tos orphanwait)"),
-                }
-            }
-            Self::None => f.write_str("clock: not synchronised, and every reply says so"),
-        }
-    }
 }
 
 impl Plan {
@@ -77,27 +54,36 @@ impl Plan {
         .map_err(|unreadable| Failure::Usage(unreadable.to_string()))?;
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
         log_findings(&findings);
-        let started = Instant::now();
         let mut names = Names::default();
         let reading_time = u64::try_from(clock::reading_time().as_nanos()).unwrap_or(u64::MAX);
+        let precision = Precision::from_nanoseconds(reading_time);
+        let drift_file = drift_file(&config);
+        let drift_ppm = drift_file.as_ref().and_then(DriftFile::read);
+        let cores = cores(&options.cores)?;
+        let monitored = monitored_clients(&config).div_ceil(cores.len().max(1));
         Ok(Self {
-            addresses: addresses::choose(options, &config)?,
-            cores: cores(&options.cores)?,
+            addresses: if cores.is_empty() {
+                Addresses::none()
+            } else {
+                addresses::choose(options, &config)?
+            },
+            cores,
             dscp: config.dscp.unwrap_or_default(),
-            clock: clock_source(&config, started),
-            started,
-            precision: Precision::from_nanoseconds(reading_time),
+            settings: client_settings::settings(options, &config, precision, drift_ppm),
+            drift_file,
             access: access_list(&config, &mut names)
                 .map_err(|problem| Failure::Usage(problem.to_string()))?,
             limit: rate_limit(&config),
+            monitor: config.monitor(),
+            monitored,
             names,
             pid_file: config.pid_file.map(|file| file.value),
         })
     }
 
-    /// SIGHUP: takes access list, rate limit and clock from the file as it is now; `tos orphanwait` still
-    /// counts from the start. Any error in it leaves everything as it was.
-    pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
+    /// SIGHUP: takes access list, rate limit and sources from the file as it is now. Any error in it leaves
+    /// everything as it was.
+    pub(super) fn reread(&mut self, options: &Options, path: &Path) -> Result<(), String> {
         let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
         log_findings(&findings);
         if findings.errors() > 0 {
@@ -105,19 +91,15 @@ impl Plan {
         }
         self.access = access_list(&config, &mut self.names).map_err(|problem| problem.to_string())?;
         self.limit = rate_limit(&config);
-        self.clock = clock_source(&config, self.started);
+        self.monitor = config.monitor();
+        let (precision, drift_ppm) = (self.settings.precision, self.settings.drift_ppm);
+        self.settings = client_settings::settings(options, &config, precision, drift_ppm);
         Ok(())
     }
 
     /// What workers answer from now on.
-    pub(super) fn serving_state(&self) -> ServingState {
-        let system = match self.clock {
-            ClockSource::Local(local, from) if from <= Instant::now() => {
-                SystemVariables::local_clock(local, self.precision, SystemClock.now())
-            }
-            _ => SystemVariables::unsynchronised(self.precision),
-        };
-        ServingState { system, access: Arc::clone(&self.access), limit: self.limit }
+    pub(super) fn serving_state(&self, system: SystemVariables) -> ServingState {
+        ServingState { system, access: Arc::clone(&self.access), limit: self.limit, monitor: self.monitor }
     }
 
     pub(super) fn write_pid_file(&self) {
@@ -160,17 +142,10 @@ fn log_findings(findings: &Findings) {
     }
 }
 
-/// The local clock is right at once where nothing else is configured, else after `tos orphanwait` without
-/// another source.
-fn clock_source(config: &Config, started: Instant) -> ClockSource {
-    let Some(local) = config.local_clock() else { return ClockSource::None };
-    let wait = if config.associations.is_empty() { 0 } else { config.tos.orphanwait_seconds };
-    let local = LocalClock {
-        unit: local.unit,
-        stratum: local.stratum,
-        reference_id: ReferenceId::from_octets(local.refid),
-    };
-    ClockSource::Local(local, started + Duration::from_secs(wait.into()))
+/// A drift file is for a clock that is corrected.
+fn drift_file(config: &Config) -> Option<DriftFile> {
+    let file = config.drift_file.as_ref().filter(|_| !config.associations.is_empty())?;
+    Some(DriftFile::new(file.value.clone()))
 }
 
 /// ntpd's `discard` and ntpsec's `limit` as one token bucket. Where both are, the stricter of their numbers
@@ -201,6 +176,16 @@ fn rate_limit(config: &Config) -> RateLimit {
         bucket.minimum_ns = seconds(discard.minimum_seconds.into()) / 16 * 15;
     }
     bucket
+}
+
+/// How many clients `mrulist` can show. All memory is there from the start, so there is none for a list that
+/// is not kept.
+fn monitored_clients(config: &Config) -> usize {
+    let room = match config.mru {
+        Mru::Entries(entries) => entries as usize,
+        Mru::Kilobytes(kilobytes) => kilobytes as usize * 1024 / limits::MONITORED_CLIENT_BYTES,
+    };
+    if config.monitor() { room.min(limits::MONITORED_CLIENTS_MAX) } else { 0 }
 }
 
 fn access_list(config: &Config, names: &mut Names) -> Result<Arc<AccessList>, TooManyEntries> {
@@ -267,22 +252,6 @@ mod tests {
 
     fn config(text: &str) -> Config {
         config::load(Path::new("test.conf"), &mut |_| Ok(text.into())).expect("it is in memory").0
-    }
-
-    #[test]
-    fn c22_a_lone_local_clock_is_right_at_once_and_beside_servers_after_orphanwait() {
-        let started = Instant::now();
-        let from = |text: &str| match clock_source(&config(text), started) {
-            ClockSource::Local(clock, from) => Some((clock.stratum, from - started)),
-            ClockSource::None => None,
-        };
-        let local = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
-        assert_eq!(from(""), None);
-        assert_eq!(from("server 192.0.2.1\n"), None);
-        assert_eq!(from(local), Some((3, Duration::ZERO)));
-        assert_eq!(from(&format!("{local}server 192.0.2.1\n")), Some((3, Duration::from_secs(300))));
-        let patient = format!("{local}pool p.example\ntos orphanwait 7\n");
-        assert_eq!(from(&patient), Some((3, Duration::from_secs(7))));
     }
 
     #[test]

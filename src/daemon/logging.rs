@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tracing::Level;
@@ -14,12 +15,16 @@ use crate::sys::stderr;
 /// A reader of standard error that is slower than this loses lines.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Whether nobody is served, so that nobody waits for a slow reader but ourselves. All that such a process
+/// polls are the sockets of its client.
+static SERVES_NOBODY: AtomicBool = AtomicBool::new(false);
+
 /// Standard error as a log: what cannot be written is lost, as there is nowhere left to say so.
 struct Stderr;
 
 impl io::Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let _ = stderr::write(text, PATIENCE);
+        let _ = stderr::write(text, patience());
         Ok(text.len())
     }
 
@@ -30,7 +35,16 @@ impl io::Write for Stderr {
 
 /// Prints one line to standard error that is no log line: for scripts, wherever the log goes.
 pub(super) fn print(line: &str) {
-    let _ = stderr::write(format!("{line}\n").as_bytes(), PATIENCE);
+    let _ = stderr::write(format!("{line}\n").as_bytes(), patience());
+}
+
+fn patience() -> Option<Duration> {
+    (!SERVES_NOBODY.load(Relaxed)).then_some(PATIENCE)
+}
+
+/// Says that nobody is served.
+pub(super) fn serve_nobody() {
+    SERVES_NOBODY.store(true, Relaxed);
 }
 
 /// Logs to `file`, or to stderr if there is none or it cannot be opened. The first call counts.

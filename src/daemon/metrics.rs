@@ -88,6 +88,7 @@ fn read_head(stream: &mut TcpStream, deadline: Instant) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::following::Following;
     use super::*;
     use crate::server::ServingState;
     use crate::snapshot::Publisher;
@@ -108,7 +109,9 @@ mod tests {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let published = Publisher::new(ServingState::default()).subscribe();
-        serve(listener, Status { tier: "none", cores: Vec::new(), counters: Vec::new(), published }).unwrap();
+        let following = Publisher::new(Following::default()).subscribe();
+        let status = Status { tier: "none", cores: Vec::new(), counters: Vec::new(), published, following };
+        serve(listener, status).unwrap();
 
         let mut dripping = TcpStream::connect(address).unwrap();
         let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();

@@ -2,30 +2,40 @@
 
 mod addresses;
 mod assemble;
+mod client_loop;
 pub mod configuration;
+mod control;
+mod drift_file;
+mod following;
+mod kernel_clock;
 mod listen;
 mod logging;
 mod metrics;
 mod owner;
 mod privileges;
+pub mod query;
+mod resolver;
 mod signals;
 mod status;
 mod workers;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crossbeam::channel::{self, Receiver};
+use crossbeam::channel;
 use tracing::{info, warn};
 
 use self::assemble::Plan;
+use self::client_loop::{Changes, ClientLoop};
+use self::following::Following;
+use self::kernel_clock::KernelClock;
 use self::listen::WorkerSockets;
 use self::signals::Signals;
 use self::status::Status;
 use self::workers::{Crew, Workers};
-use crate::datapath::Query;
+use crate::client::Settings;
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
@@ -33,9 +43,6 @@ use crate::sys::socket::{ServeSocket, SocketOptions};
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
-
-/// How often the served system variables are renewed.
-const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +59,10 @@ pub struct Options {
     pub user: Option<String>,
     /// Where Prometheus may scrape.
     pub metrics: Option<SocketAddr>,
+    /// `-g`: the first correction of the clock may be of any size.
+    pub panic_gate: bool,
+    /// `-x`: the machine's clock is never adjusted.
+    pub never_adjust: bool,
 }
 
 /// Which cores get a worker.
@@ -84,60 +95,95 @@ pub enum Failure {
 /// armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
     // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
-    let signals = Signals::install()?;
-    let plan = Plan::read(options)?;
+    let serves = options.cores != CoreChoice::First(0);
+    let signals = Signals::install(serves)?;
+    if !serves {
+        logging::serve_nobody();
+    }
+    let mut plan = Plan::read(options)?;
     match &options.config {
         Some(path) => info!("configuration: {}", path.display()),
         None => info!("configuration: embedded default, no file is read"),
     }
+    let clock = take_over_clock(&plan)?;
     let identity = privileges::resolve(options.user.as_deref())?;
     let sockets = open_sockets(options, &plan)?;
     let metrics = options.metrics.map(metrics::bind).transpose()?;
     plan.write_pid_file();
-    privileges::give_up(identity.as_ref())?;
+    privileges::give_up(identity.as_ref(), clock.is_some())?;
 
-    let mut publisher = Publisher::new(plan.serving_state());
+    let clock_in_words = clock_in_words(&plan.settings, clock.is_some());
+    let drift_file = plan.drift_file.take();
+    let mut client = ClientLoop::new(plan.settings.clone(), clock, drift_file, plan.dscp, signals.waker()?)?;
+    // The first turn sends the first requests, and tells what is served until they are answered.
+    client.turn(signals.sleep())?;
+    let publisher = Publisher::new(plan.serving_state(client.system()));
+    let following = Publisher::new(client.following());
     let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
     let crew = Crew {
         cores: &plan.cores,
         sockets: &sockets,
         publisher: &publisher,
         queries,
+        monitored: plan.monitored,
         waker: signals.waker()?,
     };
     signals.started();
     let workers = crew.start(options.datapath)?;
+    let control = match plan.cores.is_empty() {
+        true => Arc::default(),
+        false => control::start(
+            inbox,
+            control::Sources {
+                sockets: sockets.clone(),
+                published: publisher.subscribe(),
+                following: following.subscribe(),
+                counters: workers.counters.clone(),
+                monitors: workers.monitors.clone(),
+            },
+        )?,
+    };
     let status = Status {
-        tier: workers.backend.name(),
+        control,
+        tier: if plan.cores.is_empty() { "none" } else { workers.backend.name() },
         cores: plan.cores.clone(),
         counters: workers.counters.clone(),
         published: publisher.subscribe(),
+        following: following.subscribe(),
     };
     if let Some(listener) = metrics {
         metrics::serve(listener, status.clone())?;
     }
-    announce(&plan, &sockets, &workers);
-    Daemon { config: options.config.as_deref(), plan, signals, workers, inbox, status }
-        .supervise(&mut publisher)
+    announce(&plan, &sockets, &workers, &clock_in_words);
+    Daemon { options, plan, client, publisher, following, signals, workers, status }.supervise()
 }
 
 /// The daemon thread, once everything runs.
 struct Daemon<'a> {
-    config: Option<&'a Path>,
+    options: &'a Options,
     plan: Plan,
+    client: ClientLoop,
+    publisher: Publisher<ServingState>,
+    following: Publisher<Following>,
     signals: Signals,
     workers: Workers,
-    inbox: Receiver<Query>,
     status: Status,
 }
 
 impl Daemon<'_> {
-    fn supervise(mut self, publisher: &mut Publisher<ServingState>) -> Result<(), Failure> {
-        let mut next_update = Instant::now() + UPDATE_INTERVAL;
+    fn supervise(mut self) -> Result<(), Failure> {
         loop {
-            let patience = next_update.saturating_duration_since(Instant::now());
-            self.signals.sleep(patience.max(Duration::from_millis(1)))?;
+            let changes = match self.client.turn(self.signals.sleep()) {
+                Ok(changes) => changes,
+                Err(failure) => {
+                    self.workers.stop();
+                    return Err(failure);
+                }
+            };
+            self.signals.awake();
             if self.signals.terminate() {
+                // The clock first: whatever else the end waits for, it is not slewed meanwhile.
+                self.client.finish();
                 self.workers.stop();
                 info!("stopped: {}", self.status.summary());
                 return Ok(());
@@ -146,34 +192,80 @@ impl Daemon<'_> {
                 self.workers.stop();
                 return Err(error.into());
             }
-            if self.signals.take_report() {
-                logging::print(&self.status.json());
-            }
             if self.signals.take_reload() {
                 self.reload();
-                publisher.publish(self.plan.serving_state());
             }
-            // The control protocol is not served yet: what restrict lets through is met with silence.
-            self.inbox.try_iter().for_each(drop);
-            if Instant::now() >= next_update {
-                next_update = Instant::now() + UPDATE_INTERVAL;
-                publisher.publish(self.plan.serving_state());
+            self.publish(changes);
+            if self.signals.take_report() {
+                logging::print(&self.status.json());
             }
         }
     }
 
-    /// SIGHUP: restrict lines and the local clock are read again; sockets stay open. A file that cannot be
-    /// read or has errors changes nothing.
+    fn publish(&mut self, changes: Changes) {
+        if changes.system {
+            self.publisher.publish(self.plan.serving_state(self.client.system()));
+        }
+        if changes.following {
+            self.following.publish(self.client.following());
+        }
+    }
+
+    /// SIGHUP: restrict lines and sources are read again; sockets stay open. A file that cannot be read or has
+    /// errors changes nothing.
     fn reload(&mut self) {
-        let Some(path) = self.config else {
+        let Some(path) = &self.options.config else {
             return info!("reload: there is no configuration file, the embedded default stays");
         };
-        match self.plan.reread(path) {
-            Ok(()) => info!(
-                "reload: {} is in force; listening addresses and workers stay as they were",
-                path.display()
-            ),
+        match self.plan.reread(self.options, path) {
+            Ok(()) => {
+                info!(
+                    "reload: {} is in force; listening addresses and workers stay as they were",
+                    path.display()
+                );
+                self.client.reload(self.plan.settings.clone());
+                self.publish(Changes { system: true, following: true });
+            }
             Err(error) => warn!("reload: {error}; the old configuration stays in force"),
+        }
+    }
+}
+
+/// The machine's clock, if it is to be adjusted and the kernel lets us. The first thing that is done to it is
+/// to take back what a process that was killed may have left.
+fn take_over_clock(plan: &Plan) -> io::Result<Option<KernelClock>> {
+    if !client_loop::wants_clock(&plan.settings) {
+        return Ok(None);
+    }
+    match KernelClock::take_over(plan.settings.drift_ppm.unwrap_or_default()) {
+        Ok(clock) => Ok(Some(clock)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            warn!(
+                "this process may not adjust the clock: what is served is corrected instead; to have the clock adjusted: run as root, or sudo setcap cap_sys_time,cap_net_bind_service=+ep $(command -v ntpring)"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot adjust the clock: {error}"))),
+    }
+}
+
+/// What becomes of the machine's clock, for the readiness line.
+fn clock_in_words(settings: &Settings, is_ours: bool) -> String {
+    let sources = settings.sources.len();
+    match settings.local_clock {
+        Some(local) if sources == 0 => format!(
+            "clock: this machine's own, not adjusted, stratum {}, refid 127.127.1.{}",
+            local.stratum.saturating_add(1),
+            local.unit
+        ),
+        _ if sources == 0 => "clock: not adjusted, there is no source: every reply says so".to_owned(),
+        _ => {
+            let how = match (is_ours, settings.discipline.step > 0.0) {
+                (false, _) => "not adjusted",
+                (true, true) => "disciplined",
+                (true, false) => "slew-only",
+            };
+            format!("clock: {how}, {sources} source{}", if sources == 1 { "" } else { "s" })
         }
     }
 }
@@ -195,10 +287,10 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 }
 
 /// Says what is served, where and how: one line, once every worker's receive is armed.
-fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
+fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers, clock: &str) {
     match sockets.first() {
-        Some(first) => logging::print(&format!("ready: {}; {}", serving(plan, first, workers), plan.clock)),
-        None => logging::print("ready: no worker, so nobody is served"),
+        Some(first) => logging::print(&format!("ready: {}; {clock}", serving(plan, first, workers))),
+        None => logging::print(&format!("ready: no worker, so nobody is served; {clock}")),
     }
     // Without a service manager that asked for it there is nobody to tell, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

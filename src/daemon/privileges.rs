@@ -27,9 +27,10 @@ pub(super) fn resolve(user: Option<&str>) -> Result<Option<Identity>, Failure> {
     Ok(Some(identity))
 }
 
-/// After this the process has the sockets it opened and no capability: serving the machine's own clock needs
-/// none.
-pub(super) fn give_up(identity: Option<&Identity>) -> io::Result<()> {
-    sandbox::give_up_privileges(identity, &[])
+/// After this the process has the sockets it opened, the right to adjust the clock if that is what it is for,
+/// and no other capability.
+pub(super) fn give_up(identity: Option<&Identity>, adjusts_the_clock: bool) -> io::Result<()> {
+    let keep: &[_] = if adjusts_the_clock { &[sandbox::CAP_SYS_TIME] } else { &[] };
+    sandbox::give_up_privileges(identity, keep)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot give up privileges: {error}")))
 }

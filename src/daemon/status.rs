@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::control::Tally;
+use super::following::Following;
 use crate::datapath::SystemClock;
 use crate::server::{Clock, Counters, ServingState, Totals};
-use crate::snapshot::{Published, SystemVariables};
+use crate::snapshot::{Association, Discipline, Published, Selection, SystemVariables};
+use crate::wire::{NtpTimestamp, ReferenceId};
 
 /// A view on the running server; every thread that reports has its own.
 #[derive(Clone)]
@@ -17,6 +20,8 @@ pub(super) struct Status {
     pub(super) cores: Vec<usize>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) published: Published<ServingState>,
+    pub(super) following: Published<Following>,
+    pub(super) control: Arc<Tally>,
 }
 
 impl Status {
@@ -30,9 +35,16 @@ impl Status {
             .map(|(core, counters)| worker(*core, &counters.read()))
             .collect();
         let mut line = counts(&totals);
+        line.insert(
+            "control".to_owned(),
+            self.control.counts().map(|(name, _, count)| (name, count)).into_iter().collect(),
+        );
         line.insert("tier".to_owned(), json!(self.tier));
         line.insert("workers".to_owned(), json!(workers));
         line.insert("system".to_owned(), system(&self.published.load().system));
+        let following = self.following.load();
+        line.insert("associations".to_owned(), following.associations.iter().map(association).collect());
+        line.insert("discipline".to_owned(), discipline(&following.discipline));
         Value::Object(line).to_string()
     }
 
@@ -77,14 +89,17 @@ impl Status {
             text.family(&format!("ntpring_{name}_total"), "counter", help);
             text.sample(&format!("tier=\"{tier}\""), count);
         }
+        for (name, help, count) in self.control.counts() {
+            text.family(&format!("ntpring_control_{name}_total"), "counter", help);
+            text.sample("", count);
+        }
         self.system_metrics(&mut text);
         text.text
     }
 
     fn system_metrics(&mut self, text: &mut Exposition) {
         let system = self.published.load().system;
-        let now = SystemClock.now();
-        let dispersion = system.root_dispersion_at(now);
+        let dispersion = system.root_dispersion_at(served_now(&system));
         let synchronised = system.is_synchronised(dispersion);
         text.gauge(
             "ntpring_synchronised",
@@ -111,6 +126,24 @@ impl Status {
             "ntpring_snapshot_age_seconds",
             "Time since the served system variables were updated.",
             age(&system),
+        );
+        let following = self.following.load();
+        let reachable = following.associations.iter().filter(|source| source.reach != 0).count();
+        text.gauge(
+            "ntpring_sources_reachable",
+            "Sources that answered one of the last polls.",
+            reachable as f64,
+        );
+        let discipline = following.discipline;
+        text.gauge(
+            "ntpring_clock_offset_seconds",
+            "What the sources say the clock is off by.",
+            discipline.offset,
+        );
+        text.gauge(
+            "ntpring_clock_frequency_ppm",
+            "What the clock's rate is corrected by.",
+            discipline.frequency_ppm,
         );
     }
 }
@@ -178,12 +211,12 @@ fn counts(totals: &Totals) -> Map<String, Value> {
 }
 
 fn system(system: &SystemVariables) -> Value {
-    let dispersion = system.root_dispersion_at(SystemClock.now());
+    let dispersion = system.root_dispersion_at(served_now(system));
     json!({
         "leap": system.leap as u8,
         "stratum": system.stratum,
         "precision": system.precision.log2(),
-        "refid": reference_id(system),
+        "refid": reference_id(system.stratum, system.reference_id),
         "root_delay_s": seconds(system.root_delay.to_nanoseconds()),
         "root_dispersion_s": seconds(dispersion.to_nanoseconds()),
         "synchronised": system.is_synchronised(dispersion),
@@ -191,13 +224,57 @@ fn system(system: &SystemVariables) -> Value {
     })
 }
 
+/// One source; its last sample, and what became of it.
+fn association(source: &Association) -> Value {
+    json!({
+        "id": source.id,
+        "host": source.host.as_deref(),
+        "address": source.source.ip().to_string(),
+        "stratum": source.stratum,
+        "leap": source.leap as u8,
+        "refid": reference_id(source.stratum, source.reference_id),
+        "reach": source.reach,
+        "poll_s": 1_u64 << source.host_poll.min(63),
+        "offset_s": source.offset,
+        "delay_s": source.delay,
+        "dispersion_s": source.dispersion,
+        "jitter_s": source.jitter,
+        "selection": selection(source.selection),
+    })
+}
+
+fn selection(selection: Selection) -> &'static str {
+    match selection {
+        Selection::Rejected => "rejected",
+        Selection::Falseticker => "falseticker",
+        Selection::Excess => "excess",
+        Selection::Outlier => "outlier",
+        Selection::Candidate => "candidate",
+        Selection::Backup => "backup",
+        Selection::SystemPeer => "system peer",
+    }
+}
+
+fn discipline(discipline: &Discipline) -> Value {
+    json!({
+        "system_peer": discipline.system_peer,
+        "offset_s": discipline.offset,
+        "frequency_ppm": discipline.frequency_ppm,
+        "jitter_s": discipline.system_jitter,
+    })
+}
+
 /// RFC 5905 §7.3: an ASCII name at stratum 0 and 1, an address (or the hash of one) above.
-fn reference_id(system: &SystemVariables) -> String {
-    let octets = system.reference_id.octets();
-    match system.stratum {
+fn reference_id(stratum: u8, id: ReferenceId) -> String {
+    let octets = id.octets();
+    match stratum {
         2..=15 => Ipv4Addr::from(octets).to_string(),
         _ => String::from_utf8_lossy(&octets).trim_end_matches('\0').to_owned(),
     }
+}
+
+fn served_now(system: &SystemVariables) -> NtpTimestamp {
+    system.clock.apply(SystemClock.now())
 }
 
 fn seconds(nanoseconds: u64) -> f64 {
@@ -208,6 +285,6 @@ fn age(system: &SystemVariables) -> f64 {
     if system.updated.is_unknown() {
         0.0
     } else {
-        SystemClock.now().signed_since(system.updated) as f64 / 2f64.powi(32)
+        served_now(system).signed_since(system.updated) as f64 / 2f64.powi(32)
     }
 }

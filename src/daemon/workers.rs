@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::listen::WorkerSockets;
 use crate::datapath::{Backend, Query, Worker};
-use crate::server::{Counters, ServingState};
+use crate::server::{Counters, Monitor, ServingState};
 use crate::snapshot::Publisher;
 use crate::sys::thread::interrupt_until_ended;
 
@@ -32,8 +32,10 @@ pub(super) struct Crew<'a> {
     pub(super) sockets: &'a WorkerSockets,
     pub(super) publisher: &'a Publisher<ServingState>,
     pub(super) queries: Sender<Query>,
+    /// Clients that each remembers for `mrulist`.
+    pub(super) monitored: usize,
     /// Written to by a worker that ends.
-    pub(super) waker: UnixStream,
+    pub(super) waker: Option<UnixStream>,
 }
 
 /// Running worker threads.
@@ -42,6 +44,8 @@ pub(super) struct Workers {
     stop: Arc<AtomicBool>,
     pub(super) backend: Backend,
     pub(super) counters: Vec<Arc<Counters>>,
+    /// Who asked each of them.
+    pub(super) monitors: Vec<Arc<Monitor>>,
 }
 
 impl Crew<'_> {
@@ -59,20 +63,28 @@ impl Crew<'_> {
 
     fn start_on(&self, backend: Backend) -> io::Result<Workers> {
         let (ready, readiness) = channel::bounded(self.cores.len());
-        let mut workers =
-            Workers { threads: Vec::new(), stop: Arc::default(), backend, counters: Vec::new() };
+        let mut workers = Workers {
+            threads: Vec::new(),
+            stop: Arc::default(),
+            backend,
+            counters: Vec::new(),
+            monitors: Vec::new(),
+        };
         for (&core, sockets) in self.cores.iter().zip(self.sockets) {
             let counters = Arc::new(Counters::new());
+            let monitor = Arc::new(Monitor::new(self.monitored, fastrand::u64(..)));
             let worker = Worker {
                 core,
                 sockets: Arc::clone(sockets),
                 published: self.publisher.subscribe(),
                 counters: Arc::clone(&counters),
+                monitor: Arc::clone(&monitor),
                 queries: self.queries.clone(),
                 stop: Arc::clone(&workers.stop),
                 seed: fastrand::u64(..),
             };
             workers.counters.push(counters);
+            workers.monitors.push(monitor);
             match self.spawn(worker, backend, ready.clone()) {
                 Ok(thread) => workers.threads.push(thread),
                 Err(error) => {
@@ -100,12 +112,12 @@ impl Crew<'_> {
         backend: Backend,
         ready: Sender<io::Result<()>>,
     ) -> io::Result<JoinHandle<io::Result<()>>> {
-        let mut waker = self.waker.try_clone()?;
+        let mut waker = self.waker.as_ref().map(UnixStream::try_clone).transpose()?;
         thread::Builder::new().name(format!("ntpring-cpu{}", worker.core)).spawn(move || {
             // The channel has room for every worker's one message; the receiver outlives them all.
             let result = worker.run(backend, move |outcome| drop(ready.send(outcome)));
             // If the daemon thread is gone already there is nobody to tell.
-            let _ = waker.write(&[0]);
+            let _ = waker.as_mut().map(|waker| waker.write(&[0]));
             result
         })
     }

@@ -17,7 +17,7 @@ use crate::server::{Datagram, PathTally, Verdict};
 use crate::sys::SendChunks;
 
 pub use mmsg::Mmsg;
-pub use stamp::SystemClock;
+pub use stamp::{SystemClock, to_ntp};
 pub use uring::Uring;
 pub use worker::{Backend, Query, Worker};
 

@@ -17,7 +17,7 @@ impl Clock for SystemClock {
 
 /// A kernel time as the wire carries it.
 #[inline]
-pub(super) fn to_ntp(time: Timespec) -> NtpTimestamp {
+pub fn to_ntp(time: Timespec) -> NtpTimestamp {
     NtpTimestamp::from_unix(time.seconds, time.nanoseconds)
 }
 

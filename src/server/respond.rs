@@ -148,6 +148,8 @@ impl Responder {
         clock: &impl Clock,
     ) -> Result<(), Reason> {
         let system = &self.state.system;
+        // Where the machine's clock is not corrected, all stamps are of the time that is.
+        let received = system.clock.apply(received);
         let random = self.random.u64(..);
         let mut packet = Packet::new_checked(header)?;
 
@@ -159,7 +161,7 @@ impl Responder {
 
         template::apply(system, version, receive, &mut packet);
 
-        let now = clock.now();
+        let now = system.clock.apply(clock.now());
         if now.signed_since(received) < 0 {
             return Err(Reason::ClockStepped);
         }

@@ -94,7 +94,7 @@ pub enum Authentication {
 }
 
 /// RFC 9327 §3.2's selection field: the tally character of `ntpq -p`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Selection {
     /// ` `: not valid, or never to be selected.

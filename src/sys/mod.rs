@@ -6,12 +6,16 @@
 
 #![expect(unsafe_code, reason = "the one floor that talks to the kernel; every block says why it is sound")]
 
+pub mod adjtime;
+pub mod client_socket;
 pub mod clock;
 pub mod cmsg;
 pub mod exchange;
 pub mod interfaces;
 mod message;
 pub mod mmsg;
+pub mod random;
+pub mod resolve;
 pub mod sandbox;
 mod send;
 pub mod socket;

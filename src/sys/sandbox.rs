@@ -17,6 +17,9 @@ pub struct Identity {
 /// Capabilities that this process may keep, by their number in linux/capability.h.
 pub type Capability = u32;
 
+/// CAP_SYS_TIME: to adjust the clock.
+pub const CAP_SYS_TIME: Capability = 25;
+
 /// What setresuid and setresgid take for "leave it as it is": nobody can become this user.
 const UNCHANGED: u32 = u32::MAX;
 
@@ -112,12 +115,18 @@ impl CapabilityHeader {
     const SELF: Self = Self { version: 0x2008_0522, pid: 0 };
 }
 
+// Both C libraries have the calls, and neither declares them in a header.
+unsafe extern "C" {
+    fn capget(header: *mut CapabilityHeader, data: *mut CapabilityData) -> libc::c_int;
+    fn capset(header: *mut CapabilityHeader, data: *const CapabilityData) -> libc::c_int;
+}
+
 fn effective_capabilities() -> io::Result<u64> {
     let mut header = CapabilityHeader::SELF;
     let mut data = [CapabilityData::default(); 2];
     // SAFETY: version 3 of the call reads one header and writes two data words, which is what the pointers
     // lead to.
-    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) } as libc::c_int)?;
+    check(unsafe { capget(&raw mut header, data.as_mut_ptr()) })?;
     Ok(u64::from(data[0].effective) | u64::from(data[1].effective) << 32)
 }
 
@@ -127,7 +136,7 @@ fn set_capabilities(kept: u64) -> io::Result<()> {
     let word = |set: u32| CapabilityData { effective: set, permitted: set, inheritable: 0 };
     let data = [word(kept as u32), word((kept >> 32) as u32)];
     // SAFETY: as in `effective_capabilities`, and the kernel only reads.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) } as libc::c_int).map(drop)
+    check(unsafe { capset(&raw mut header, data.as_ptr()) }).map(drop)
 }
 
 #[cfg(test)]

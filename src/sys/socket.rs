@@ -1,14 +1,15 @@
 //! UDP sockets that serve: one per address and worker, steered by source address.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::size_of_val;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use libc::sock_filter;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
 
 use super::check;
+use super::cmsg::{self, Arrival};
 
 /// A bound UDP socket that delivers receive stamps, destination addresses and its own loss counter.
 #[derive(Debug)]
@@ -90,6 +91,20 @@ impl ServeSocket {
     /// The receive buffer that the kernel granted, in bytes of its own accounting (payload and overhead).
     pub fn receive_buffer(&self) -> io::Result<usize> {
         self.socket.recv_buffer_size()
+    }
+
+    /// Sends one datagram from the address that `local` names, which may be any that this socket serves.
+    pub fn send_from(&self, local: SocketAddr, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
+        let interface = match local {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let mut control = [0; cmsg::CONTROL_SPACE];
+        let source = Arrival { destination: local.ip(), interface, shared: false };
+        let length = cmsg::write_reply_source(&mut control, source);
+        let (name, parts) = (to.into(), [IoSlice::new(payload)]);
+        let message = MsgHdr::new().with_addr(&name).with_buffers(&parts).with_control(&control[..length]);
+        self.socket.sendmsg(&message, 0).map(drop)
     }
 
     /// Makes the group of sockets that this one belongs to choose by source address alone: the same client

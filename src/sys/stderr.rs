@@ -8,11 +8,13 @@ use super::check;
 /// PIPE_BUF: what a pipe that is writable takes whole, without blocking.
 const PIECE: usize = 4096;
 
-/// Writes `text` as far as the reader of standard error takes it within `patience`; the rest is lost.
+/// Writes `text` as far as the reader of standard error takes it within `patience`; the rest is lost. Without
+/// a limit to the patience, the reader is waited for in the write itself.
 ///
 /// # Errors
 /// `TimedOut`, or what the kernel says, `BrokenPipe` where the reader has gone.
-pub fn write(text: &[u8], patience: Duration) -> io::Result<()> {
+pub fn write(text: &[u8], patience: Option<Duration>) -> io::Result<()> {
+    let Some(patience) = patience else { return io::stderr().lock().write_all(text) };
     let deadline = Instant::now() + patience;
     let mut stderr = io::stderr().lock();
     for piece in text.chunks(PIECE) {

@@ -22,6 +22,21 @@ pub fn pin_to(core: usize) -> bool {
     core_affinity::set_for_current(CoreId { id: core })
 }
 
+/// Runs `work` with all signals blocked: threads that it starts are never chosen to handle one.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: sigset_t is a C struct of integers; all zeroes is a valid value, overwritten below.
+    let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: both sets are live and borrowed exclusively; the calls cannot fail with these arguments.
+    unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+    }
+    let result = work();
+    // SAFETY: `before` was filled in by the call above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    result
+}
+
 /// Interrupts what `thread` waits for, again and again until it has ended by itself.
 pub fn interrupt_until_ended<T>(thread: &JoinHandle<T>) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(5);

@@ -7,6 +7,7 @@ mod support;
 mod interop;
 mod lifecycle;
 mod outputs;
+mod query;
 mod rate_limit;
 mod reload;
 mod routes;

@@ -1,0 +1,197 @@
+//! ntp.conf and command line → the client's settings.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::client::{
+    ClockControl, DisciplineSettings, Family, Host, SelectionSettings, Settings, Source, SourceOptions,
+};
+use crate::config::{self, Association, AssociationKind, Config};
+use crate::daemon::Options;
+use crate::snapshot::LocalClock;
+use crate::sys::{interfaces, resolve};
+use crate::wire::{Precision, ReferenceId};
+
+/// All that the configuration says to the client; `drift_ppm` is what its drift file says.
+pub(super) fn settings(
+    options: &Options,
+    config: &Config,
+    precision: Precision,
+    drift_ppm: Option<f64>,
+) -> Settings {
+    Settings {
+        sources: config.associations.iter().filter_map(source).collect(),
+        local_clock: config.local_clock().map(local_clock),
+        selection: selection(&config.tos),
+        discipline: discipline(options, config),
+        precision,
+        own_addresses: own_addresses(),
+        drift_ppm,
+        leap: None,
+    }
+}
+
+/// `None`, with a warning, for a line that cannot be followed.
+fn source(association: &Association) -> Option<Source> {
+    if association.nts {
+        // Asked without it, the time would not be what the line says it is.
+        warn!("{}: network time security is not supported yet: not asked", association.position);
+        return None;
+    }
+    Some(Source {
+        host: match &association.host {
+            config::Host::Address(address) => Host::Address(*address, 0),
+            config::Host::Name(name) => match resolve::scoped_address(name) {
+                Some((address, scope)) => Host::Address(IpAddr::V6(address), scope),
+                None => Host::Name(Arc::from(name.as_str()), family(association.family)),
+            },
+        },
+        is_pool: association.kind == AssociationKind::Pool,
+        options: SourceOptions {
+            port: SourceOptions::default().port,
+            iburst: association.iburst,
+            prefer: association.prefer,
+            noselect: association.noselect,
+            truechimer: association.truechimer,
+            minpoll: association.minpoll,
+            maxpoll: association.maxpoll,
+            key: association.key.map(u32::from),
+            version: association.version,
+        },
+    })
+}
+
+/// The two floors name the same families, each for itself.
+fn family(family: config::Family) -> Family {
+    match family {
+        config::Family::Any => Family::Any,
+        config::Family::V4 => Family::V4,
+        config::Family::V6 => Family::V6,
+    }
+}
+
+fn local_clock(local: &config::LocalClock) -> LocalClock {
+    LocalClock {
+        unit: local.unit,
+        stratum: local.stratum,
+        reference_id: ReferenceId::from_octets(local.refid),
+    }
+}
+
+fn selection(tos: &config::Tos) -> SelectionSettings {
+    SelectionSettings {
+        minsane: tos.minsane.into(),
+        minclock: tos.minclock.into(),
+        maxclock: tos.maxclock.into(),
+        maxdist: tos.maxdist_seconds,
+        mindist: tos.mindist_seconds,
+        orphan_stratum: tos.orphan_stratum,
+        orphanwait: tos.orphanwait_seconds,
+    }
+}
+
+fn discipline(options: &Options, config: &Config) -> DisciplineSettings {
+    DisciplineSettings {
+        control: match (config.switches.ntp, options.never_adjust) {
+            (false, _) => ClockControl::None,
+            (true, true) => ClockControl::Virtual,
+            (true, false) => ClockControl::Kernel,
+        },
+        step: config.tinker.step_seconds,
+        panic: config.tinker.panic_seconds,
+        stepout: config.tinker.stepout_seconds,
+        max_slew_ppm: config.tinker.max_slew_ppm,
+        allow_first_panic: options.panic_gate,
+    }
+}
+
+/// Without a list of them a server that follows us would be noticed only by the address it is asked at.
+fn own_addresses() -> Vec<IpAddr> {
+    let addresses = interfaces::addresses().unwrap_or_default();
+    addresses.into_iter().map(|one| one.address.ip()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn settings_of(text: &str, options: &Options) -> Settings {
+        let config =
+            config::load(Path::new("test.conf"), &mut |_| Ok(text.into())).expect("it is in memory").0;
+        settings(options, &config, Precision::from_log2(-24), Some(-1.5))
+    }
+
+    #[test]
+    fn every_word_of_a_server_line_reaches_the_client() {
+        let text = "server -6 a.example iburst prefer minpoll 4 maxpoll 8 key 7 version 3\npool p.example noselect true\nserver 192.0.2.1\nserver fe80::1%lo\nserver n.example nts\n";
+        let settings = settings_of(text, &Options::default());
+        let first = SourceOptions {
+            iburst: true,
+            prefer: true,
+            minpoll: 4,
+            maxpoll: 8,
+            key: Some(7),
+            version: 3,
+            ..SourceOptions::default()
+        };
+        let second = SourceOptions { noselect: true, truechimer: true, ..SourceOptions::default() };
+        let server = |host, options| Source { host, is_pool: false, options };
+        let expected = [
+            server(Host::Name("a.example".into(), Family::V6), first),
+            Source { host: Host::Name("p.example".into(), Family::Any), is_pool: true, options: second },
+            server(Host::Address("192.0.2.1".parse().expect("an address"), 0), SourceOptions::default()),
+            server(Host::Address("fe80::1".parse().expect("an address"), 1), SourceOptions::default()),
+        ];
+        assert_eq!(settings.sources, expected);
+        assert_eq!(settings.drift_ppm, Some(-1.5));
+        assert!(settings.own_addresses.contains(&"127.0.0.1".parse().expect("an address")));
+    }
+
+    #[test]
+    fn whose_clock_is_adjusted_is_up_to_disable_ntp_and_x() {
+        let never = Options { never_adjust: true, ..Options::default() };
+        for (text, options, control) in [
+            ("", &Options::default(), ClockControl::Kernel),
+            ("", &never, ClockControl::Virtual),
+            ("disable ntp\n", &Options::default(), ClockControl::None),
+            ("disable ntp\n", &never, ClockControl::None),
+        ] {
+            assert_eq!(settings_of(text, options).discipline.control, control, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_clients_own_default() {
+        let settings = settings_of("", &Options::default());
+        assert_eq!(settings.discipline, DisciplineSettings::default());
+        assert_eq!(settings.selection, SelectionSettings::default());
+        assert_eq!(settings.local_clock, None);
+        let settings = settings_of(
+            "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\ntinker step 1 panic 2 stepout 3 maxslew 4\ntos minsane 2 minclock 4 maxclock 5 maxdist 6 mindist 7 orphan 8 orphanwait 9\n",
+            &Options { panic_gate: true, ..Options::default() },
+        );
+        let discipline = DisciplineSettings {
+            control: ClockControl::Kernel,
+            step: 1.0,
+            panic: 2.0,
+            stepout: 3.0,
+            max_slew_ppm: 4.0,
+            allow_first_panic: true,
+        };
+        let selection = SelectionSettings {
+            minsane: 2,
+            minclock: 4,
+            maxclock: 5,
+            maxdist: 6.0,
+            mindist: 7.0,
+            orphan_stratum: 8,
+            orphanwait: 9,
+        };
+        assert_eq!((settings.discipline, settings.selection), (discipline, selection));
+        assert_eq!(settings.local_clock.map(|local| (local.unit, local.stratum)), Some((0, 3)));
+    }
+}

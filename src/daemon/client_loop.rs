@@ -1,0 +1,331 @@
+//! Drives the client: what arrives becomes its events, and what it wants done is done. One thread, one poll.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Failure;
+use super::drift_file::DriftFile;
+use super::following::Following;
+use super::kernel_clock::KernelClock;
+use super::resolver::Resolver;
+use crate::client::{
+    Action, AssociationId, Client, ClockControl, ClockRate, Event, Family, Notice, Now, Received, Request,
+    Settings, StampKind,
+};
+use crate::datapath::to_ntp;
+use crate::limits;
+use crate::snapshot::SystemVariables;
+use crate::sys::client_socket::{ClientSocket, PollSet, Stamp, StampingAnchor};
+use crate::sys::exchange::Seen;
+use crate::sys::random;
+use crate::sys::resolve::AddressFamily;
+
+/// The client, and all that it needs of the machine.
+pub(super) struct ClientLoop {
+    client: Client,
+    exchanges: BTreeMap<AssociationId, Exchange>,
+    resolver: Resolver,
+    clock: Option<KernelClock>,
+    drift: Option<DriftFile>,
+    /// Whether the clock has a frequency that was measured in this run.
+    has_measured: bool,
+    dscp: u8,
+    poll: PollSet,
+    /// The associations whose sockets `poll` has, behind the waker.
+    polled: Vec<AssociationId>,
+    /// What failed while it was done, for the client to hear of.
+    setbacks: Vec<Setback>,
+    changes: Changes,
+    _anchor: StampingAnchor,
+}
+
+/// What is new since the last turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changes {
+    /// What is served.
+    pub(super) system: bool,
+    /// What is told about the sources.
+    pub(super) following: bool,
+}
+
+/// The last request of an association, on its way or answered.
+struct Exchange {
+    socket: ClientSocket,
+    to: SocketAddr,
+    local: IpAddr,
+    sent: Stamp,
+}
+
+enum Setback {
+    Unsent(AssociationId),
+    NotAsked(u32),
+    ClockRefused,
+}
+
+impl ClientLoop {
+    /// A client that has just started: nothing was sent yet. `clock` is the machine's, if it is ours to
+    /// adjust.
+    pub(super) fn new(
+        settings: Settings,
+        clock: Option<KernelClock>,
+        drift: Option<DriftFile>,
+        dscp: u8,
+        waker: Option<UnixStream>,
+    ) -> io::Result<Self> {
+        // The first number shows whether there are any; later ones cannot fail.
+        random::unpredictable()?;
+        let random = Box::new(|| random::unpredictable().unwrap_or_default());
+        let is_refused = clock.is_none() && wants_clock(&settings);
+        let mut new = Self {
+            client: Client::new(settings, random, now()),
+            exchanges: BTreeMap::new(),
+            resolver: Resolver::new(waker),
+            clock,
+            drift,
+            has_measured: false,
+            dscp,
+            poll: PollSet::default(),
+            polled: Vec::new(),
+            setbacks: Vec::new(),
+            changes: Changes::default(),
+            _anchor: StampingAnchor::new(),
+        };
+        if is_refused {
+            new.client.handle(Event::ClockRefused, now());
+        }
+        Ok(new)
+    }
+
+    /// One turn: sleeps until there is something to do, at most [`limits::CLIENT_TICK`], and does it. `wake`
+    /// ends the sleep when it becomes readable.
+    pub(super) fn turn(&mut self, wake: Option<&UnixStream>) -> Result<Changes, Failure> {
+        self.wait(wake)?;
+        self.hear(usize::from(wake.is_some()));
+        self.learn();
+        let now = now();
+        if now.monotonic >= self.client.wake_at() {
+            self.client.handle(Event::Timer, now);
+        }
+        self.act()?;
+        Ok(mem::take(&mut self.changes))
+    }
+
+    /// The configuration was read again.
+    pub(super) fn reload(&mut self, settings: Settings) {
+        let wants_clock = wants_clock(&settings);
+        let base_ppm = self.client.discipline().frequency_ppm;
+        self.client.handle(Event::Reload(Box::new(settings)), now());
+        if !wants_clock {
+            self.clock = None;
+        } else if self.clock.is_none() {
+            self.clock = KernelClock::take_over(base_ppm).ok();
+            if self.clock.is_none() {
+                self.setbacks.push(Setback::ClockRefused);
+            }
+        }
+    }
+
+    /// What is served.
+    pub(super) fn system(&self) -> SystemVariables {
+        self.client.system()
+    }
+
+    /// What is told about the sources.
+    pub(super) fn following(&self) -> Following {
+        Following { associations: self.client.associations(), discipline: self.client.discipline() }
+    }
+
+    /// The last thing to be done: the clock goes on without a slew, and its frequency is kept for the next
+    /// start.
+    pub(super) fn finish(mut self) {
+        let base_ppm = self.clock.take().map(|clock| clock.base_ppm());
+        if let (Some(ppm), Some(drift), true) = (base_ppm, &mut self.drift, self.has_measured) {
+            drift.write(ppm);
+        }
+    }
+
+    fn wait(&mut self, wake: Option<&UnixStream>) -> io::Result<()> {
+        self.poll.clear();
+        if let Some(wake) = wake {
+            self.poll.push(wake);
+        }
+        self.polled.clear();
+        for (id, exchange) in &self.exchanges {
+            self.poll.push(&exchange.socket);
+            self.polled.push(*id);
+        }
+        let patience = match self.setbacks.is_empty() {
+            true => self.client.wake_at().saturating_sub(now().monotonic).min(limits::CLIENT_TICK),
+            false => Duration::ZERO,
+        };
+        self.poll.wait(patience)
+    }
+
+    /// What the sockets have: one datagram and one entry of the error queue of each, as poll has reported.
+    fn hear(&mut self, first: usize) {
+        let mut buffer = [0; limits::REPLY_MAX];
+        for (index, &id) in (first..).zip(&self.polled) {
+            let ready = self.poll.readiness(index);
+            let Some(exchange) = self.exchanges.get_mut(&id) else { continue };
+            if ready.error {
+                match exchange.socket.sent() {
+                    Ok(stamp) => exchange.sent = stamp,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => self.client.handle(Event::Unreachable(id), now()),
+                }
+            }
+            if !ready.readable {
+                continue;
+            }
+            match exchange.socket.receive(&mut buffer) {
+                Ok(Some(arrival)) => {
+                    // What does not fit is no reply.
+                    let Some(bytes) = arrival.length.and_then(|length| buffer.get(..length)) else {
+                        continue;
+                    };
+                    let received = exchange.received(id, arrival.stamp, bytes);
+                    self.client.handle(Event::Received(received), now());
+                }
+                Ok(None) => {}
+                Err(_) => self.client.handle(Event::Unreachable(id), now()),
+            }
+        }
+    }
+
+    /// What came of questions and of what could not be done.
+    fn learn(&mut self) {
+        while let Some(answer) = self.resolver.answer() {
+            let resolved = Event::Resolved { query: answer.query, addresses: &answer.addresses };
+            self.client.handle(resolved, now());
+        }
+        for setback in mem::take(&mut self.setbacks) {
+            let event = match setback {
+                Setback::Unsent(id) => Event::Unreachable(id),
+                Setback::NotAsked(query) => Event::Resolved { query, addresses: &[] },
+                Setback::ClockRefused => Event::ClockRefused,
+            };
+            self.client.handle(event, now());
+        }
+    }
+
+    fn act(&mut self) -> Result<(), Failure> {
+        while let Some(action) = self.client.next_action() {
+            match action {
+                Action::Send(request) => self.send(&request),
+                Action::Close(id) => drop(self.exchanges.remove(&id)),
+                Action::Resolve { query, host, family } => {
+                    if !self.resolver.ask(query, host, address_family(family)) {
+                        self.setbacks.push(Setback::NotAsked(query));
+                    }
+                }
+                Action::Step(seconds) => self.adjust(|clock| clock.step(seconds)),
+                Action::Rate(rate) => self.set_rate(rate),
+                Action::KernelStatus(status) => self.adjust(|clock| clock.set_status(status)),
+                Action::PublishSystem => self.changes.system = true,
+                Action::PublishAssociations => self.changes.following = true,
+                Action::SaveDrift(ppm) => self.drift.iter_mut().for_each(|drift| drift.write(ppm)),
+                Action::Log(notice) => log(&notice),
+                Action::Panic(seconds) => return Err(panic(seconds)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The old socket goes first: its port may be the only one left.
+    fn send(&mut self, request: &Request) {
+        let id = request.association;
+        self.exchanges.remove(&id);
+        match Exchange::begin(request, self.dscp) {
+            Ok(exchange) => drop(self.exchanges.insert(id, exchange)),
+            Err(_) => self.setbacks.push(Setback::Unsent(id)),
+        }
+    }
+
+    fn set_rate(&mut self, rate: ClockRate) {
+        self.has_measured = true;
+        self.adjust(|clock| clock.set_rate(rate));
+    }
+
+    /// Without leave to adjust the clock there is none to adjust from now on.
+    fn adjust(&mut self, work: impl FnOnce(&KernelClock) -> io::Result<()>) {
+        let Some(clock) = &self.clock else { return };
+        match work(clock) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.clock = None;
+                self.setbacks.push(Setback::ClockRefused);
+            }
+            Err(error) => warn!("cannot adjust the clock: {error}"),
+        }
+    }
+}
+
+impl Exchange {
+    fn begin(request: &Request, dscp: u8) -> io::Result<Self> {
+        let socket = ClientSocket::open(request.to, dscp)?;
+        let local = socket.local().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
+        let sent = socket.send(&request.bytes)?;
+        Ok(Self { socket, to: request.to, local, sent })
+    }
+
+    fn received<'a>(&self, association: AssociationId, stamp: Stamp, bytes: &'a [u8]) -> Received<'a> {
+        Received {
+            association,
+            source: self.to,
+            local: self.local,
+            sent: to_ntp(self.sent.time),
+            received: to_ntp(stamp.time),
+            stamps: if self.sent.by_kernel && stamp.by_kernel {
+                StampKind::Kernel
+            } else {
+                StampKind::Process
+            },
+            authentic: None,
+            bytes,
+        }
+    }
+}
+
+/// Whether the machine's clock is to be adjusted: only if there is anything to adjust it by.
+pub(super) fn wants_clock(settings: &Settings) -> bool {
+    settings.discipline.control == ClockControl::Kernel && !settings.sources.is_empty()
+}
+
+fn now() -> Now {
+    let Seen { realtime, monotonic } = Seen::now();
+    let seconds = u64::try_from(monotonic.seconds).unwrap_or_default();
+    Now { monotonic: Duration::new(seconds, monotonic.nanoseconds), realtime: to_ntp(realtime) }
+}
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::Any => AddressFamily::Any,
+        Family::V4 => AddressFamily::V4,
+        Family::V6 => AddressFamily::V6,
+    }
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Unreachable(_)
+        | Notice::RateExceeded(..)
+        | Notice::Denied(..)
+        | Notice::NotResolved(..)
+        | Notice::NoSource
+        | Notice::SteppedByOthers(_)
+        | Notice::StepPending(_) => warn!("{notice}"),
+        _ => info!("{notice}"),
+    }
+}
+
+fn panic(seconds: f64) -> Failure {
+    Failure::RunTime(io::Error::other(format!(
+        "the clock is off by {seconds:+.0} s, more than `tinker panic` lets pass: set it once by hand, or start with -g, which lets the first correction be of any size"
+    )))
+}

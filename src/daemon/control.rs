@@ -1,0 +1,252 @@
+//! The thread that answers the control protocol (mode 6). Time never waits for it: it sleeps on a bounded
+//! queue, and looks at copies of what the others know.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Instant;
+use std::{env, fs};
+
+use crossbeam::channel::Receiver;
+use tracing::warn;
+
+use super::following::Following;
+use super::listen::WorkerSockets;
+use crate::control::{
+    Identity, KernelClock, Monitor as MonitorView, MonitoredClient, Opcode, Outcome, Request, Responder,
+    Statistics, View,
+};
+use crate::datapath::{Query, SystemClock};
+use crate::limits;
+use crate::server::{AccessFlags, Clock, Counters, Monitor, Observed, Reason, ServingState, Totals};
+use crate::snapshot::Published;
+use crate::sys::socket::ServeSocket;
+use crate::sys::thread::without_signals;
+use crate::sys::{adjtime, random};
+use crate::wire::ControlHeader;
+
+/// What it needs to know, and where it learns it.
+pub(super) struct Sources {
+    pub(super) sockets: WorkerSockets,
+    pub(super) published: Published<ServingState>,
+    pub(super) following: Published<Following>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) monitors: Vec<Arc<Monitor>>,
+}
+
+/// What became of control messages so far, written by the thread alone.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Answered, an error being an answer too.
+    pub(super) answered: AtomicU64,
+    /// Left unanswered: no request, or a proof that is none.
+    pub(super) silent: AtomicU64,
+    /// Left unanswered because enough was said already.
+    pub(super) over_budget: AtomicU64,
+}
+
+impl Tally {
+    /// Name, meaning and number of each.
+    pub(super) fn counts(&self) -> [(&'static str, &'static str, u64); 3] {
+        [
+            ("answered", "Control messages answered, be it with an error.", self.answered.load(Relaxed)),
+            ("silent", "Control messages that deserved no answer.", self.silent.load(Relaxed)),
+            (
+                "over_budget",
+                "Control messages unanswered because their address was told enough for now.",
+                self.over_budget.load(Relaxed),
+            ),
+        ]
+    }
+}
+
+/// Starts the thread; it ends with the last worker that could send it something.
+pub(super) fn start(inbox: Receiver<Query>, sources: Sources) -> io::Result<Arc<Tally>> {
+    let tally = Arc::new(Tally::default());
+    let mut controller = Controller {
+        responder: Responder::new(secret()?),
+        identity: identity(),
+        started: Instant::now(),
+        deepest: 0,
+        tally: Arc::clone(&tally),
+        sources,
+    };
+    // A signal must end the sleep of the thread that looks for it.
+    without_signals(|| {
+        thread::Builder::new().name("control".to_owned()).spawn(move || {
+            for query in inbox {
+                controller.answer(&query);
+            }
+        })
+    })?;
+    Ok(tally)
+}
+
+struct Controller {
+    responder: Responder,
+    identity: Identity,
+    started: Instant,
+    /// Clients that the list has held at most.
+    deepest: u64,
+    tally: Arc<Tally>,
+    sources: Sources,
+}
+
+impl Controller {
+    fn answer(&mut self, query: &Query) {
+        let state = Arc::clone(self.sources.published.load());
+        let following = Arc::clone(self.sources.following.load());
+        let statistics = self.statistics();
+        let clients = self.clients(query, &state);
+        let view = View {
+            now: state.system.clock.apply(SystemClock.now()),
+            system: &state.system,
+            discipline: &following.discipline,
+            associations: &following.associations,
+            identity: &self.identity,
+            statistics: &statistics,
+            kernel: kernel_clock(),
+            monitor: MonitorView {
+                enabled: state.monitor,
+                clients: &clients,
+                deepest: self.deepest,
+                maximum_depth: self.sources.monitors.iter().map(|monitor| monitor.room() as u64).sum(),
+                entry_bytes: limits::MONITORED_CLIENT_BYTES as u64,
+            },
+        };
+        let flags = state.access.lookup(query.peer);
+        let request = Request {
+            client: query.peer,
+            payload: query.payload(),
+            may_list_clients: !flags.contains(AccessFlags::NOMRULIST),
+        };
+        let Some(socket) = self.sources.socket_of(query.local) else { return };
+        let outcome = self.responder.respond(request, &view, |datagram| {
+            // Whoever does not get it asks again.
+            let _ = socket.send_from(query.local, query.peer, datagram);
+        });
+        let counter = match outcome {
+            Outcome::Answered(_) | Outcome::Refused => &self.tally.answered,
+            Outcome::Silence => &self.tally.silent,
+            Outcome::OverBudget => &self.tally.over_budget,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Copies the list of clients, the longest unseen first, for those who read it or its size.
+    fn clients(&mut self, query: &Query, state: &ServingState) -> Vec<MonitoredClient> {
+        let opcode =
+            ControlHeader::parse(query.payload()).ok().and_then(|header| Opcode::from_bits(header.opcode));
+        if !state.monitor || !matches!(opcode, Some(Opcode::ReadMru | Opcode::ReadVariables)) {
+            return Vec::new();
+        }
+        let client = |seen: Observed| MonitoredClient {
+            address: seen.peer,
+            first: seen.first,
+            last: seen.last,
+            count: seen.count,
+            version_mode: seen.version_mode,
+            restrict: restrict_bits(state.access.lookup(seen.peer)),
+        };
+        let mut clients: Vec<MonitoredClient> =
+            self.sources.monitors.iter().flat_map(|monitor| monitor.clients()).map(client).collect();
+        clients.sort_unstable_by_key(|client| client.last.to_bits());
+        self.deepest = self.deepest.max(clients.len() as u64);
+        clients
+    }
+
+    fn statistics(&self) -> Statistics {
+        let totals = Totals::sum(self.sources.counters.iter().map(AsRef::as_ref));
+        let dropped = |reasons: &[Reason]| {
+            reasons.iter().map(|reason| totals.tally.dropped[*reason as usize]).sum::<u64>()
+        };
+        let [old @ .., this_version] = totals.tally.answered;
+        Statistics {
+            uptime: self.started.elapsed().as_secs(),
+            received: totals.received(),
+            this_version,
+            old_version: old.iter().sum(),
+            bad_format: dropped(&[Reason::Short, Reason::Misaligned, Reason::Extension, Reason::Version])
+                + totals.path.truncated,
+            bad_authentication: dropped(&[Reason::UnknownKey]),
+            declined: dropped(&[Reason::Mode, Reason::Private, Reason::ClockStepped]),
+            restricted: dropped(&[Reason::Ignored, Reason::NoServe, Reason::NoQuery]),
+            limited: dropped(&[Reason::Limited]),
+            kod_sent: totals.tally.kod,
+            processed: 0,
+            dropped: totals.path.rxq_ovfl,
+            sent: totals.answered(),
+            send_failed: totals.path.send_failed,
+            wakeups: totals.path.kernel_entries,
+            polls: 0,
+            keys: 0,
+        }
+    }
+}
+
+impl Sources {
+    /// The socket to answer from. Any worker's will do: they share the address.
+    fn socket_of(&self, local: SocketAddr) -> Option<&ServeSocket> {
+        let serves = |socket: &&ServeSocket| {
+            let bound = socket.local();
+            let takes_all = bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4();
+            bound.port() == local.port() && (takes_all || bound.ip() == local.ip())
+        };
+        self.sockets.first()?.iter().find(serves)
+    }
+}
+
+/// What `restrict` says of an address, in the bits that ntpd has for its flags.
+fn restrict_bits(flags: AccessFlags) -> u16 {
+    const BITS: [(AccessFlags, u16); 9] = [
+        (AccessFlags::IGNORE, 0x0001),
+        (AccessFlags::NOSERVE, 0x0002),
+        (AccessFlags::NOTRUST, 0x0004),
+        (AccessFlags::VERSION, 0x0008),
+        (AccessFlags::LIMITED, 0x0020),
+        (AccessFlags::NOQUERY, 0x0040),
+        (AccessFlags::NOMODIFY, 0x0080),
+        (AccessFlags::KOD, 0x0400),
+        (AccessFlags::NOMRULIST, 0x2000),
+    ];
+    BITS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, bit)| bit).sum()
+}
+
+fn kernel_clock() -> Option<KernelClock> {
+    let kernel = adjtime::inspect().ok()?;
+    Some(KernelClock {
+        offset: kernel.offset,
+        frequency_ppm: kernel.frequency_ppm,
+        maximum_error: kernel.maximum_error.as_secs_f64(),
+        estimated_error: kernel.estimated_error.as_secs_f64(),
+        status: kernel.status,
+        time_constant: kernel.time_constant,
+        precision: kernel.precision.as_secs_f64(),
+        tolerance_ppm: kernel.tolerance_ppm,
+    })
+}
+
+fn secret() -> io::Result<[u8; 16]> {
+    let (high, low) = (random::unpredictable()?, random::unpredictable()?);
+    Ok((u128::from(high) << 64 | u128::from(low)).to_ne_bytes())
+}
+
+fn identity() -> Identity {
+    let kernel = |name: &str| {
+        let path = format!("/proc/sys/kernel/{name}");
+        fs::read_to_string(&path).map_or_else(
+            |error| {
+                warn!("{path}: {error}");
+                "?".to_owned()
+            },
+            |text| text.trim().to_owned(),
+        )
+    };
+    Identity {
+        version: format!("ntpring {}", env!("CARGO_PKG_VERSION")),
+        processor: env::consts::ARCH.to_owned(),
+        system: format!("{}/{}", kernel("ostype"), kernel("osrelease")),
+    }
+}
