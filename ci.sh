@@ -62,7 +62,7 @@ python3 python3
 cc gcc"
 
 # Clients that are unpacked under target/clients. One apt call each, because several conflict with each other.
-packages="chrony ntpsec ntpsec-ntpdig ntpsec-ntpdate python3-ntplib rdate monitoring-plugins-basic systemd-timesyncd"
+packages="chrony ntpsec ntpstat ntpsec-ntpdig ntpsec-ntpdate python3-ntplib rdate monitoring-plugins-basic systemd-timesyncd"
 
 install_programs() {
     local program package missing=()

@@ -10,6 +10,16 @@ use crate::snapshot::{Association, AssociationKind, Authentication, FilterSample
 /// Reads one variable; `None` where the association has nothing of that name.
 type Read = fn(&View<'_>, &Association) -> Option<String>;
 
+/// Whose ntpq asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// ntpd's, or one that cannot be told from it.
+    Classic,
+    /// ntpsec's, which takes a source for a clock driver if its `srchost` has a parenthesis. Classic has no
+    /// `srchost` for drivers.
+    Ntpsec,
+}
+
 /// What is told when nothing is asked for, in ntpd's order.
 const DEFAULT: &[&str] = &[
     "srcadr",
@@ -102,8 +112,12 @@ pub(super) fn read(
     view: &View<'_>,
     peer: &Association,
     wanted: &[&str],
+    dialect: Dialect,
 ) -> Option<Vec<(&'static str, String)>> {
-    let value = |(name, read): &(&'static str, Read)| read(view, peer).map(|value| (*name, value));
+    let value = |(name, read): &(&'static str, Read)| {
+        let driver = if *name == "srchost" { driver(peer, dialect) } else { None };
+        driver.or_else(|| read(view, peer)).map(|value| (*name, value))
+    };
     if wanted.is_empty() {
         let find = |name: &&str| VARIABLES.iter().find(|(known, _)| known == name);
         return Some(DEFAULT.iter().filter_map(find).filter_map(value).collect());
@@ -111,6 +125,16 @@ pub(super) fn read(
     let is_known = |name: &&str| VARIABLES.iter().any(|(known, _)| known == name);
     let is_wanted = |(name, _): &&(&'static str, Read)| wanted.contains(name);
     wanted.iter().all(is_known).then(|| VARIABLES.iter().filter(is_wanted).filter_map(value).collect())
+}
+
+/// The name of a clock driver, for those who want one.
+fn driver(peer: &Association, dialect: Dialect) -> Option<String> {
+    match (peer.kind, peer.source.ip(), dialect) {
+        (AssociationKind::LocalClock, IpAddr::V4(address), Dialect::Ntpsec) => {
+            Some(quoted(&format!("LOCAL({})", address.octets()[3])))
+        }
+        _ => None,
+    }
 }
 
 fn names() -> String {

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use super::budget::Budget;
 use super::mru::Question;
 use super::nonce::Nonces;
+use super::peer::Dialect;
 use super::status::ErrorCode;
 use super::view::View;
 use super::writer::{self, List};
 use super::{Opcode, peer, system};
-use crate::wire::{ControlHeader, Mode};
+use crate::wire::{ControlHeader, LeapIndicator, Mode};
 
 /// Octets of the header.
 const HEADER: usize = 12;
@@ -89,8 +90,10 @@ impl Responder {
             return Reply::Data(system::status(view), Vec::new());
         }
         match Opcode::from_bits(header.opcode) {
-            Some(Opcode::ReadStatus) => read_status(header.association, view),
-            Some(Opcode::ReadVariables) => read_variables(header.association, data, view),
+            Some(Opcode::ReadStatus) => read_status(header.association, view, dialect(request.payload)),
+            Some(Opcode::ReadVariables) => {
+                read_variables(header.association, data, view, dialect(request.payload))
+            }
             Some(Opcode::ReadClock) => read_clock(header.association, data, view),
             Some(Opcode::RequestNonce) => {
                 let mut list = List::default();
@@ -133,6 +136,14 @@ fn header(payload: &[u8]) -> Option<ControlHeader> {
     (is_control && header.is_request() && (1..=4).contains(&header.version)).then_some(header)
 }
 
+/// ntpsec's ntpq sets both leap bits in what it asks, the classic's none.
+fn dialect(payload: &[u8]) -> Dialect {
+    match payload.first().map(|first| LeapIndicator::from_first_octet(*first)) {
+        Some(LeapIndicator::Unsynchronised) => Dialect::Ntpsec,
+        _ => Dialect::Classic,
+    }
+}
+
 /// The request's data: `None` if it is shorter than it says, or its length is no multiple of four. What
 /// stands behind it does not matter; ntpstat sends a lot.
 fn data<'a>(payload: &'a [u8], header: &ControlHeader) -> Option<&'a [u8]> {
@@ -141,22 +152,22 @@ fn data<'a>(payload: &'a [u8], header: &ControlHeader) -> Option<&'a [u8]> {
 }
 
 /// For the system all associations, each with its status word; for one of them, its variables.
-fn read_status(association: u16, view: &View<'_>) -> Reply {
+fn read_status(association: u16, view: &View<'_>, dialect: Dialect) -> Reply {
     if association != 0 {
-        return read_variables(association, &[], view);
+        return read_variables(association, &[], view, dialect);
     }
     let pair = |id: u16, status: u16| [id.to_be_bytes(), status.to_be_bytes()].concat();
     let pairs = view.associations.iter().flat_map(|found| pair(found.id, peer::status(found))).collect();
     Reply::Data(system::status(view), pairs)
 }
 
-fn read_variables(association: u16, data: &[u8], view: &View<'_>) -> Reply {
+fn read_variables(association: u16, data: &[u8], view: &View<'_>, dialect: Dialect) -> Reply {
     let Some(names) = names(data) else { return Reply::Error(ErrorCode::UnknownVariable) };
     if association == 0 {
         return listed(system::status(view), system::read(view, &names));
     }
     match view.association(association) {
-        Some(found) => listed(peer::status(found), peer::read(view, found, &names)),
+        Some(found) => listed(peer::status(found), peer::read(view, found, &names, dialect)),
         None => Reply::Error(ErrorCode::BadAssociation),
     }
 }

@@ -3,6 +3,7 @@
 use super::format::{boolean, milliseconds, milliseconds6, quoted, refid, seconds16, stamp};
 use super::view::{KernelClock, View};
 use crate::snapshot::AssociationKind;
+use crate::wire::NtpShort;
 
 /// Reads one variable; `None` where this system has nothing of that name just now.
 type Read = fn(&View<'_>) -> Option<String>;
@@ -33,7 +34,8 @@ const DEFAULT: &[&str] = &[
     "expire",
 ];
 
-/// All there are, in ntpd's order, which is also that of an answer.
+/// All there are, in ntpd's order, which is also that of an answer; what ntpsec has more stands where ntpsec
+/// tells it.
 const VARIABLES: &[(&str, Read)] = &[
     ("leap", |view| Some((view.system.leap as u8).to_string())),
     ("stratum", |view| Some(view.system.stratum.to_string())),
@@ -80,6 +82,28 @@ const VARIABLES: &[(&str, Read)] = &[
     ("ss_limited", |view| Some(view.statistics.limited.to_string())),
     ("ss_kodsent", |view| Some(view.statistics.kod_sent.to_string())),
     ("ss_processed", |view| Some(view.statistics.processed.to_string())),
+    ("ss_numctlreq", |view| Some(view.statistics.control.to_string())),
+    // Without a reset, a count since the last one is the count since the start.
+    ("ss_reset_r", |view| Some(view.statistics.uptime.to_string())),
+    ("ss_received_r", |view| Some(view.statistics.received.to_string())),
+    ("ss_thisver_r", |view| Some(view.statistics.this_version.to_string())),
+    ("ss_oldver_r", |view| Some(view.statistics.old_version.to_string())),
+    ("ss_badformat_r", |view| Some(view.statistics.bad_format.to_string())),
+    ("ss_badauth_r", |view| Some(view.statistics.bad_authentication.to_string())),
+    ("ss_declined_r", |view| Some(view.statistics.declined.to_string())),
+    ("ss_restricted_r", |view| Some(view.statistics.restricted.to_string())),
+    ("ss_limited_r", |view| Some(view.statistics.limited.to_string())),
+    ("ss_kodsent_r", |view| Some(view.statistics.kod_sent.to_string())),
+    ("ss_processed_r", |view| Some(view.statistics.processed.to_string())),
+    ("ss_ver1", |view| Some(view.statistics.version_1.to_string())),
+    ("ss_ver1_r", |view| Some(view.statistics.version_1.to_string())),
+    ("ss_ver1client", |view| Some(view.statistics.version_1.to_string())),
+    ("ss_ver1client_r", |view| Some(view.statistics.version_1.to_string())),
+    ("ss_ver1zero", |_| Some("0".to_owned())),
+    ("ss_ver1zero_r", |_| Some("0".to_owned())),
+    ("ss_ver1symm", |_| Some("0".to_owned())),
+    ("ss_ver1symm_r", |_| Some("0".to_owned())),
+    ("rootdist", |view| Some(milliseconds(root_distance(view)))),
     ("peeradr", |view| {
         Some(view.system_peer().map_or("0.0.0.0:0".to_owned(), |peer| peer.source.to_string()))
     }),
@@ -145,6 +169,12 @@ pub(super) fn read(view: &View<'_>, wanted: &[&str]) -> Option<Vec<(&'static str
     let is_known = |name: &&str| VARIABLES.iter().any(|(known, _)| known == name);
     let is_wanted = |(name, _): &&(&'static str, Read)| wanted.contains(name);
     wanted.iter().all(is_known).then(|| VARIABLES.iter().filter(is_wanted).filter_map(value).collect())
+}
+
+/// RFC 5905 §11.2: the error bound of what is served.
+fn root_distance(view: &View<'_>) -> f64 {
+    let seconds = |short: NtpShort| f64::from(short.to_bits()) / 65_536.0;
+    seconds(view.system.root_delay) / 2.0 + seconds(view.system.root_dispersion_at(view.now))
 }
 
 fn names() -> String {

@@ -48,6 +48,10 @@ pub struct Statistics {
     pub this_version: u64,
     /// Time requests of older versions that were answered.
     pub old_version: u64,
+    /// Those of version 1 among them.
+    pub version_1: u64,
+    /// Control messages that were answered.
+    pub control: u64,
     /// Packets too short, or of a format that nothing has.
     pub bad_format: u64,
     /// MACs that were wrong, or of keys that nobody has.

@@ -164,10 +164,13 @@ impl Controller {
         };
         let [old @ .., this_version] = totals.tally.answered;
         Statistics {
-            uptime: self.started.elapsed().as_secs(),
+            // Rounded up: ntpsec's ntpq divides by it.
+            uptime: self.started.elapsed().as_secs() + 1,
             received: totals.received(),
             this_version,
             old_version: old.iter().sum(),
+            version_1: old.first().copied().unwrap_or_default(),
+            control: self.tally.answered.load(Relaxed),
             bad_format: dropped(&[Reason::Short, Reason::Misaligned, Reason::Extension, Reason::Version])
                 + totals.path.truncated,
             bad_authentication: dropped(&[Reason::UnknownKey]),

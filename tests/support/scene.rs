@@ -10,6 +10,8 @@ pub(crate) const CLIENT: [&str; 2] = ["192.168.0.2", "fd00::2"];
 pub(crate) const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 /// The configuration of the server that everybody starts from.
 pub(crate) const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/seed/server.ntp.conf");
+/// The configuration of the client in the same how-to.
+pub(crate) const CLIENT_CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/seed/client.ntp.conf");
 
 /// Two machines on one link.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod support;
 
 mod interop;
 mod lifecycle;
+mod ntpq;
 mod outputs;
 mod query;
 mod rate_limit;
