@@ -12,7 +12,7 @@ use crossbeam::channel;
 use ntpring::datapath::Backend::{self, IoUring, Mmsg};
 use ntpring::datapath::{self, Datapath, SystemClock, Uring, Worker};
 use ntpring::limits;
-use ntpring::server::{Clock, Counters, Responder, ServingState, Totals};
+use ntpring::server::{Clock, Counters, Monitor, Responder, ServingState, Totals};
 use ntpring::snapshot::{Published, Publisher};
 use ntpring::sys::SendChunks;
 use ntpring::sys::clock::ThreadCpuClock;
@@ -156,7 +156,10 @@ impl Seat {
         let Self { core, sockets, counters, stop } = self;
         // Nobody sends control messages here; were it so, they would be dropped and counted.
         let (queries, _) = channel::bounded(1);
-        Worker { core, sockets, published: published(), counters, queries, stop, seed: fastrand::u64(..) }
+        // As the daemon runs it: clients are remembered.
+        let monitor = Arc::new(Monitor::new(limits::MONITORED_CLIENTS, fastrand::u64(..)));
+        let seed = fastrand::u64(..);
+        Worker { core, sockets, published: published(), counters, monitor, queries, stop, seed }
     }
 
     fn echo(&self, path: impl Datapath, ready: &Ready) -> io::Result<()> {
@@ -181,7 +184,7 @@ impl Seat {
 /// A synchronised clock, served to everybody.
 fn published() -> Published<ServingState> {
     let system = requests::synchronised(SystemClock.now());
-    Publisher::new(ServingState { system, ..ServingState::default() }).subscribe()
+    Publisher::new(ServingState { system, monitor: true, ..ServingState::default() }).subscribe()
 }
 
 /// Whoever started this thread waits for the message.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossbeam::channel;
 use ntpring::datapath::{Backend, SystemClock, Worker};
 use ntpring::limits;
-use ntpring::server::{Clock, Counters, ServingState, Totals};
+use ntpring::server::{Clock, Counters, Monitor, ServingState, Totals};
 use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
 use ntpring::sys::clock::reading_time;
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
@@ -159,6 +159,7 @@ impl Server {
             sockets: Arc::clone(sockets),
             published: publisher.subscribe(),
             counters: Arc::clone(&counters),
+            monitor: Arc::new(Monitor::new(0, 0)),
             queries,
             stop: Arc::clone(&stop),
             seed: fastrand::u64(..),

@@ -189,8 +189,11 @@ pub(super) fn status(peer: &Association) -> u16 {
     word | ((peer.selection as u16) << 8) | (u16::from(peer.events.min(15)) << 4) | u16::from(peer.event & 15)
 }
 
+/// Reads one variable of a reference clock.
+type ReadClock = fn(&Association) -> String;
+
 /// Variables of a reference clock, in ntpd's order. Only the local clock is one.
-const CLOCK: &[(&str, fn(&Association) -> String)] = &[
+const CLOCK: &[(&str, ReadClock)] = &[
     ("device", |_| quoted("Undisciplined local clock")),
     ("timecode", |_| quoted("")),
     ("poll", |_| "0".to_owned()),
@@ -205,8 +208,7 @@ const CLOCK: &[(&str, fn(&Association) -> String)] = &[
 /// The variables of a reference clock by names; `None` if any is unknown.
 pub(super) fn read_clock(peer: &Association, wanted: &[&str]) -> Option<Vec<(&'static str, String)>> {
     let is_known = |name: &&str| CLOCK.iter().any(|(known, _)| known == name);
-    let is_wanted =
-        |(name, _): &&(&'static str, fn(&Association) -> String)| wanted.is_empty() || wanted.contains(name);
-    let value = |(name, read): &(&'static str, fn(&Association) -> String)| (*name, read(peer));
+    let is_wanted = |(name, _): &&(&'static str, ReadClock)| wanted.is_empty() || wanted.contains(name);
+    let value = |(name, read): &(&'static str, ReadClock)| (*name, read(peer));
     wanted.iter().all(is_known).then(|| CLOCK.iter().filter(is_wanted).map(value).collect())
 }

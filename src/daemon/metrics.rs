@@ -110,7 +110,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let published = Publisher::new(ServingState::default()).subscribe();
         let following = Publisher::new(Following::default()).subscribe();
-        let status = Status { tier: "none", cores: Vec::new(), counters: Vec::new(), published, following };
+        let status = Status {
+            tier: "none",
+            cores: Vec::new(),
+            counters: Vec::new(),
+            published,
+            following,
+            control: std::sync::Arc::default(),
+        };
         serve(listener, status).unwrap();
 
         let mut dripping = TcpStream::connect(address).unwrap();

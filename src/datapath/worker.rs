@@ -59,8 +59,8 @@ impl Query {
     }
 }
 
-/// All that a worker thread needs; it shares nothing else, and of this only counters, monitor and stop flag are
-/// written by two threads.
+/// All that a worker thread needs; it shares nothing else. Counters and monitor are written by it alone, the
+/// stop flag by the daemon.
 pub struct Worker {
     /// The core it is pinned to.
     pub core: usize,

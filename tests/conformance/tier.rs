@@ -14,8 +14,8 @@ use ntpring::datapath::memory::Arrival;
 use ntpring::datapath::{Backend, Datapath, Query, SystemClock, Worker, memory};
 use ntpring::limits;
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Counters, IpPrefix, RateLimit, Responder, ServingState,
-    Totals,
+    AccessEntry, AccessFlags, AccessList, Clock, Counters, IpPrefix, Monitor, RateLimit, Responder,
+    ServingState, Totals,
 };
 use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
@@ -219,6 +219,7 @@ impl Sockets {
             sockets,
             published: publisher.subscribe(),
             counters: Arc::clone(&counters),
+            monitor: Arc::new(Monitor::new(64, 7)),
             queries: sender,
             stop: Arc::clone(&stop),
             seed: 7,

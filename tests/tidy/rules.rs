@@ -81,8 +81,8 @@ const BANS: [Ban; 7] = [
             "VecDeque",
         ],
         below: &["src/server"],
-        // The access table is built by the daemon thread, before it is published to the workers; the table of
-        // rate limits when the first state that needs it is taken, that of recent clients by the daemon thread.
+        // The tables of access and of recent clients are built by the daemon thread, before workers have them;
+        // that of rate limits when the first state that needs it is taken.
         except: &["src/server/access", "src/server/rate_limit/table.rs", "src/server/monitor.rs"],
         reason: "nothing is allocated while a request is answered",
     },
