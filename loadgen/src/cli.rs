@@ -272,6 +272,8 @@ impl GeneratorArgs {
         if let Some(core) = cores.iter().find(|core| !allowed.contains(core)) {
             return Err(Failure::Usage(format!("--cpus: this process may not run on cpu {core}")));
         }
+        let requests = self.requests.read()?;
+        requests.check(address, rate.is_none())?;
         Ok(Plan {
             target: address,
             load,
@@ -284,7 +286,7 @@ impl GeneratorArgs {
             warmup: Duration::ZERO,
             tx_stamps: self.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(rate)),
             start_at: None,
-            requests: self.requests.read()?,
+            requests,
             keep_seconds: false,
         })
     }

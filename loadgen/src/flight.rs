@@ -126,7 +126,17 @@ impl Flight {
 
     /// The sequence number of the request that follows after `ahead` others: its place, as far as 16 bits go.
     pub(crate) fn sequence(&self, ahead: usize) -> u16 {
-        self.place(self.next + ahead as u64) as u16
+        self.place_ahead(ahead) as u16
+    }
+
+    /// The place of the request that follows after `ahead` others.
+    pub(crate) fn place_ahead(&self, ahead: usize) -> usize {
+        self.place(self.next + ahead as u64)
+    }
+
+    /// How many places there are.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// The cookie of the request that follows after `ahead` others: `random`, in which the request's place

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod acquaintances;
 mod capacity;
 mod chart;
 mod cli;

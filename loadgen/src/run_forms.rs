@@ -64,7 +64,7 @@ fn page(outcome: &Outcome, plan: &Plan) -> String {
         page.warning(&warning.to_string());
     }
     page.heading("What became of the requests");
-    page.table(&["requests", "count", "part"], &accounts(&outcome.counts));
+    page.table(&ACCOUNTS, &accounts(&outcome.counts));
     page.heading("Latency by percentile");
     page.figure(percentiles(outcome));
     page.note(
@@ -101,7 +101,11 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
     )
 }
 
-fn accounts(counts: &Counts) -> Vec<Vec<Cell>> {
+/// The columns of [`accounts`].
+pub(crate) const ACCOUNTS: [&str; 3] = ["requests", "count", "part"];
+
+/// What became of the requests, as rows of a table.
+pub(crate) fn accounts(counts: &Counts) -> Vec<Vec<Cell>> {
     let row = |name: &str, count: u64, of: u64| {
         vec![
             Cell::Text(name.to_owned()),

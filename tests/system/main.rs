@@ -6,10 +6,12 @@ mod support;
 
 mod interop;
 mod lifecycle;
+mod load;
 mod outputs;
 mod reload;
 mod routes;
 mod sandbox;
 mod seed;
+mod sources;
 mod steady;
 mod steering;
