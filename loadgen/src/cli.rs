@@ -21,7 +21,7 @@ use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
 use crate::sweep::{self, SweepArgs};
 use crate::target::{self, Family, Target};
-use crate::{demo, json, merge, plan, run_forms, warnings};
+use crate::{clients, demo, json, merge, plan, run_forms, warnings};
 
 /// Exit code for a command line that cannot be used.
 const EXIT_USAGE: u8 = 2;
@@ -273,6 +273,8 @@ impl GeneratorArgs {
             return Err(Failure::Usage(format!("--cpus: this process may not run on cpu {core}")));
         }
         let requests = self.requests.read()?;
+        let own_addresses = target::has_own_addresses(address) && requests.sources.is_none();
+        clients::check(self.clients, own_addresses)?;
         requests.check(address, rate.is_none())?;
         Ok(Plan {
             target: address,

@@ -14,6 +14,7 @@ mod acquaintances;
 mod capacity;
 mod chart;
 mod cli;
+mod clients;
 mod clock;
 mod compose;
 mod condition;

@@ -193,7 +193,7 @@ pub(crate) fn page(sweep: &Sweep) -> String {
     // A rate that was not offered is no point of the curve.
     let offered = || trials.iter().filter(|trial| trial.offered);
     let points = offered().map(|trial| (trial.rate as f64, 100.0 * trial.loss())).collect();
-    page.figure(Chart { x: rate, y: loss, lines: vec![Line { name: "loss", points, dots: true }] }.svg());
+    page.figure(Chart { x: rate, y: loss, lines: vec![Line { name: "loss", points, dots: true }] }.picture());
     page.heading("Latency against offered rate");
     let line = |name, value: fn(Summary) -> f64| {
         let points = offered().filter_map(|trial| Some((trial.rate as f64, value(trial.latency?))));
@@ -204,7 +204,7 @@ pub(crate) fn page(sweep: &Sweep) -> String {
         line("p99", |latency| latency.p99),
         line("p99.9", |latency| latency.p999),
     ];
-    page.figure(Chart { x: rate, y: LATENCY, lines }.svg());
+    page.figure(Chart { x: rate, y: LATENCY, lines }.picture());
     page.note("From the intended send time: what a client would have waited. Each dot is one trial in which the generator offered the rate.");
     page.heading("Trials");
     let rows: Vec<Vec<Cell>> = trials.iter().map(|trial| row(trial)).collect();

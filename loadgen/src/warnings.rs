@@ -5,6 +5,7 @@ use std::fmt;
 use crate::accounting::Invalid;
 use crate::mix::Kind;
 use crate::run::{Load, Outcome, Plan};
+use crate::target;
 
 /// The generator has kept up if it sent at least this part of what was scheduled.
 pub(crate) const KEPT_UP: f64 = 0.99;
@@ -77,9 +78,9 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
 
 /// Whether nothing but their ports tells the clients apart.
 fn has_one_source(plan: &Plan) -> bool {
-    // On the loopback of IPv4 each has an address of its own.
-    let own_addresses = plan.target.is_ipv4() && plan.target.ip().is_loopback();
-    plan.requests.sources.is_none() && !own_addresses
+    // A result of several hosts names no cores of its own.
+    let one_host = !plan.cores.is_empty();
+    one_host && plan.requests.sources.is_none() && !target::has_own_addresses(plan.target)
 }
 
 impl Warning {

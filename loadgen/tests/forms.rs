@@ -121,7 +121,7 @@ fn one_run_is_the_same_in_every_form() {
     assert_eq!(logged["lag"].len(), 1_000);
 
     let page = files.text("r.html");
-    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("<svg").count(), 2 * 3);
     assert!(!page.contains("NaN") && !page.contains("src=") && !page.contains("http-equiv"));
 }
 
@@ -185,7 +185,7 @@ fn a_sweep_leads_to_a_plan() {
     );
     let trials = result["trials"].as_array().unwrap();
     assert_eq!(files.text("s.csv").lines().count(), 1 + trials.len());
-    assert_eq!(files.text("s.html").matches("<svg").count(), 2);
+    assert_eq!(files.text("s.html").matches("<svg").count(), 2 * 2);
 
     let demand = ["plan", "--clients", "1M", "--poll", "1000", "--peak", "2", "--headroom", "50%"];
     let source = ["--sweep", &json, "--server-cores", "2", "--json", &plan];
