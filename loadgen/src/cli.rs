@@ -272,6 +272,10 @@ impl GeneratorArgs {
         if let Some(core) = cores.iter().find(|core| !allowed.contains(core)) {
             return Err(Failure::Usage(format!("--cpus: this process may not run on cpu {core}")));
         }
+        if let Some(core) = (1..cores.len()).find(|&at| cores[..at].contains(&cores[at])).map(|at| cores[at])
+        {
+            return Err(Failure::Usage(format!("--cpus: cpu {core} is named twice")));
+        }
         let requests = self.requests.read()?;
         let own_addresses = target::has_own_addresses(address) && requests.sources.is_none();
         clients::check(self.clients, own_addresses)?;

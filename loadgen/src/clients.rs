@@ -11,8 +11,8 @@ const OTHER_FILES: u64 = 64;
 /// The first and last port that the kernel gives to sockets, of IPv6 too.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// Refuses more clients than there can be, and raises the limit of open files as far as they need it. Ports are
-/// scarce unless each client has an address of its own.
+/// Refuses more clients than there can be, and raises the limit of open files as far as they need it. Ports
+/// are scarce unless each client has an address of its own.
 ///
 /// # Errors
 /// What limits them, with the command that mends it.

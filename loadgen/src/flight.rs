@@ -233,6 +233,11 @@ impl Flight {
             .max_by_key(|(_, slot)| (slot.is_waiting(), slot.sent))
     }
 
+    /// Whether this socket waits for requests whose answer would not tell which it is for.
+    pub(crate) fn is_anonymous(&self, client: usize) -> bool {
+        self.clients.get(client).is_some_and(|client| client.anonymous > 0)
+    }
+
     /// Something came for the request at `place` that was no reply to it.
     pub(crate) fn spoil(&mut self, place: usize) {
         let slot = &mut self.slots[place];

@@ -46,8 +46,8 @@ impl Pairing {
         }
     }
 
-    /// The request that follows after `ahead` others is this client's: the receive timestamp that it may name,
-    /// 0 if there is none.
+    /// The request that follows after `ahead` others is this client's: the receive timestamp that it may
+    /// name, 0 if there is none.
     pub(crate) fn ask(&mut self, ahead: usize, client: u64) -> u64 {
         let place = self.flight.place_ahead(ahead);
         self.met.as_mut().map_or(0, |met| met.ask(place, client))
@@ -147,7 +147,9 @@ impl Pairing {
                 _ if first && self.flight.blame(client) => Invalid::Unwanted,
                 Claim::Origin(_) => Invalid::Origin,
                 Claim::Sequence(_) => Invalid::Mode,
-                Claim::Private { .. } => Invalid::Unwanted,
+                // More of the same answer; or nobody has asked for any.
+                Claim::Private { .. } if self.flight.is_anonymous(client) => Invalid::Unwanted,
+                Claim::Private { .. } => Invalid::Mode,
             });
         };
         let (payload, cookie) = (datagram.payload.unwrap_or_default(), slot.cookie);

@@ -19,8 +19,8 @@ const LAG_PART: f64 = 0.01;
 pub(crate) enum Warning {
     /// The target's host refused.
     Refused,
-    /// Nothing came back.
-    NoAnswer,
+    /// Nothing came back, or nothing that is a reply.
+    NoAnswer { invalid: bool },
     /// The generator could not keep its schedule.
     Behind { achieved: f64 },
     /// The generator sent everything, but a part too late.
@@ -60,7 +60,10 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let control = counts.by_kind[Kind::Mode6 as usize].answered;
     let candidates = [
         (outcome.refused(), Warning::Refused),
-        (counts.answered == 0 && !all_silent && !outcome.refused(), Warning::NoAnswer),
+        (
+            counts.answered == 0 && !all_silent && !outcome.refused(),
+            Warning::NoAnswer { invalid: invalid > 0 },
+        ),
         (achieved < KEPT_UP && open_loop && counts.scheduled > 0, Warning::Behind { achieved }),
         (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
@@ -86,7 +89,7 @@ fn has_one_source(plan: &Plan) -> bool {
 impl Warning {
     /// Whether the figures say nothing about the server at the rate that was asked for: exit code 1.
     pub(crate) fn is_failure(self) -> bool {
-        matches!(self, Self::Refused | Self::NoAnswer) || self.is_lag()
+        matches!(self, Self::Refused | Self::NoAnswer { .. }) || self.is_lag()
     }
 
     /// Whether that is the generator's fault.
@@ -98,7 +101,7 @@ impl Warning {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Refused => "refused",
-            Self::NoAnswer => "no_answer",
+            Self::NoAnswer { .. } => "no_answer",
             Self::Behind { .. } => "behind",
             Self::Lag { .. } => "lag",
             Self::SendFailed { .. } => "send_failed",
@@ -121,7 +124,10 @@ impl fmt::Display for Warning {
                 "nothing listens there: all that came back was ICMP \"unreachable\". Start the server, or name its address and port \
                  (TARGET:PORT).",
             ),
-            Self::NoAnswer => f.write_str(
+            Self::NoAnswer { invalid: true } => f.write_str(
+                "no request was answered: what came back is no reply to any of them. Is that an NTP server, and the right port?",
+            ),
+            Self::NoAnswer { invalid: false } => f.write_str(
                 "no request was answered. Is the address right, does a firewall drop UDP on the way, may this client ask (restrict, \
                  allow)?",
             ),

@@ -4,8 +4,8 @@ use std::io;
 
 use super::check;
 
-/// Raises the limit to `wanted`, or as far as the hard limit allows, and says what it is then. A limit that is
-/// higher already stays.
+/// Raises the limit to `wanted`, or as far as the hard limit allows, and says what it is then. A limit that
+/// is higher already stays.
 ///
 /// # Errors
 /// The kernel refused, which it has no reason to.

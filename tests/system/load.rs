@@ -1,5 +1,5 @@
-//! ntpload against real servers in another namespace: what it says was answered, the server's own counters say
-//! too, of a run and of a whole sweep, over IPv4 and IPv6.
+//! ntpload against real servers in another namespace: what it says was answered, the server's own counters
+//! say too, of a run and of a whole sweep, over IPv4 and IPv6.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -99,6 +99,9 @@ fn a_run_and_a_sweep_agree_with_ntprings_counters() {
     both_count_the_same(&scene, "ntpring", || daemon.counters().get("answered"));
 }
 
+/// One key of each type, in the form that chronyd and ntpload both read.
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ntpload.keys");
+
 /// chronyd as a server, with the directory of its command socket, which is gone when it is.
 pub(crate) struct Chronyd {
     daemon: Daemon,
@@ -116,7 +119,7 @@ impl Chronyd {
         DirBuilder::new().mode(0o700).create(&directory).expect("a new directory");
         let (at, conf) = (directory.display(), directory.join("chrony.conf"));
         let settings = format!(
-            "local stratum 5\nallow all\ncmdport 0\nbindcmdaddress {at}/chronyd.sock\npidfile {at}/chronyd.pid\n"
+            "local stratum 5\nallow all\ncmdport 0\nbindcmdaddress {at}/chronyd.sock\npidfile {at}/chronyd.pid\nkeyfile {KEYS}\n"
         );
         fs::write(&conf, settings).expect("a scratch file");
         // -x: it never adjusts the clock.
@@ -156,6 +159,22 @@ fn a_run_and_a_sweep_agree_with_chronyds_counters() {
     }
     let Some(chronyd) = Chronyd::start(&scene.server, "load") else { return };
     both_count_the_same(&scene, "chronyd", || chronyd.served(&scene.server));
+}
+
+/// chronyd answers nobody whose code is wrong, and ntpload takes no answer whose code is.
+#[test]
+fn chronyd_and_ntpload_sign_alike_with_every_type_of_key() {
+    let Some(scene) = Scene::new() else { return };
+    if ntpload("").is_none() {
+        return;
+    }
+    let Some(_chronyd) = Chronyd::start(&scene.server, "keys") else { return };
+    for key in ["1", "2", "3"] {
+        let run =
+            format!("run {} --rate 500 --duration 1s --allow-lag --mix mac --key {KEYS}:{key}", SERVER[0]);
+        let (json, finished) = result(&scene.client, "keys", &run).expect("it was found above");
+        assert_eq!((count(&json, "answered"), finished.code), (500, Some(0)), "{}", finished.text);
+    }
 }
 
 #[test]
