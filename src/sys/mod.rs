@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod cmsg;
 pub mod exchange;
+pub mod files;
 pub mod interfaces;
 mod message;
 pub mod mmsg;

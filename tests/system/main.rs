@@ -6,11 +6,13 @@ mod support;
 
 mod interop;
 mod lifecycle;
+mod load;
 mod outputs;
 mod rate_limit;
 mod reload;
 mod routes;
 mod sandbox;
 mod seed;
+mod sources;
 mod steady;
 mod steering;
