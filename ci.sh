@@ -5,6 +5,7 @@ cd "$(dirname "$0")"
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 clients=$target/clients                      # real NTP clients, unpacked, never installed: their packages conflict
+python=$clients/python                       # Python modules that read what ntpload writes, installed nowhere else
 tools=$target/tools                          # cargo subcommands that the jobs install for themselves
 export PATH=$tools/bin:$PATH:/usr/sbin:/sbin
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -106,12 +107,21 @@ unpack_clients() {
     [ $complete = no ] || echo "$packages" >"$clients/packages"
 }
 
+# Readers of ntpload's results that are none of ours.
+install_modules() {
+    have python3 || return 0
+    PYTHONPATH=$python python3 -c 'import hdrh, jsonschema' 2>/dev/null && return 0
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --target "$python" hdrhistogram==0.10.8 jsonschema==4.26.0 ||
+        echo "cannot install the Python modules hdrhistogram and jsonschema: tests that need them are skipped"
+}
+
 run_tests() {
     local inside=() log=$target/test.log skips=$target/skips.log status=0
     say "test: what the tests need"
     mkdir -p "$target"
     install_programs
     unpack_clients
+    install_modules
     if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --net true 2>/dev/null; then
         echo "not root: the tests run in a user namespace, where they may make network namespaces"
         inside=(unshare --user --map-root-user)

@@ -6,6 +6,7 @@ mod support;
 
 mod interop;
 mod lifecycle;
+mod load;
 mod ntpq;
 mod outputs;
 mod query;
@@ -14,5 +15,6 @@ mod reload;
 mod routes;
 mod sandbox;
 mod seed;
+mod sources;
 mod steady;
 mod steering;
