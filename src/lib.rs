@@ -5,7 +5,7 @@
 //! | floor | modules | what it never does |
 //! |---|---|---|
 //! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
-//! | 2 | [`snapshot`], [`config`] | make a system call |
+//! | 2 | [`snapshot`], [`auth`], [`config`] | make a system call |
 //! | 3 | [`server`] | allocate, log, lock or read a clock of its own |
 //! | 4 | [`datapath`] | decide what to answer |
 //! | 5 | [`daemon`] | run per packet |
@@ -13,6 +13,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -150,7 +150,10 @@ fn turns(
     let received = SystemClock.now();
     let (system, access) = (requests::synchronised(received), denying(flags).into());
     let mut responder = Responder::new(1);
-    responder.begin_batch(&mut Publisher::new(ServingState { system, access, limit }).subscribe(), false);
+    responder.begin_batch(
+        &mut Publisher::new(ServingState { system, access, limit, ..ServingState::default() }).subscribe(),
+        false,
+    );
     let local = SocketAddr::from(([192, 0, 2, 1], 123));
     let mut clients: Vec<_> = (0..addresses).map(|n| Ipv4Addr::from_bits(0x0B00_0000 + n)).collect();
     Rng::with_seed(3).shuffle(&mut clients);

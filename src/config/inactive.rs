@@ -17,7 +17,6 @@ const fn feature(name: &'static str, meanwhile: &'static str) -> Feature {
 pub(super) static ASSOCIATIONS: Feature =
     feature("associations", "no time is taken from other servers, only the local clock is served");
 pub(super) static DISCIPLINE: Feature = feature("discipline", "the clock is not adjusted");
-pub(super) static KEYS: Feature = feature("keys", "requests authenticated with a key get no answer");
 pub(super) static CONTROL: Feature = feature("control", "control messages (ntpq) get no answer");
 pub(super) static MONITOR: Feature = feature("monitor", "clients are not recorded");
 pub(super) static TIME1: Feature = feature("time1", "the local clock is served without the correction");

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::auth::KeyTable;
 use crate::snapshot::SystemVariables;
 use crate::wire::{NtpTimestamp, Precision};
 
@@ -30,6 +31,8 @@ pub struct ServingState {
     pub access: Arc<AccessList>,
     /// How often those may ask whom `access` limits.
     pub limit: RateLimit,
+    /// With which keys they may sign what they ask.
+    pub keys: Arc<KeyTable>,
 }
 
 impl Default for ServingState {
@@ -39,6 +42,7 @@ impl Default for ServingState {
             system: SystemVariables::unsynchronised(Precision::COARSEST),
             access: Arc::default(),
             limit: RateLimit::default(),
+            keys: Arc::default(),
         }
     }
 }
