@@ -5,6 +5,7 @@
 mod support;
 
 mod interop;
+mod keys;
 mod lifecycle;
 mod outputs;
 mod rate_limit;
