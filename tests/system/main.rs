@@ -5,6 +5,7 @@
 mod support;
 
 mod interop;
+mod keys;
 mod lifecycle;
 mod load;
 mod ntpq;
