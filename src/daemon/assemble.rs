@@ -37,6 +37,13 @@ pub(super) struct Plan {
     pid_file: Option<PathBuf>,
 }
 
+/// What may change while the process runs: access list and sources.
+pub(super) struct Reread {
+    settings: client::Settings,
+    access: Arc<AccessList>,
+    names: Names,
+}
+
 impl Plan {
     /// Reads the configuration; its findings are logged. A bad line is dropped and the rest holds, as in
     /// ntpd.
@@ -71,18 +78,33 @@ impl Plan {
         })
     }
 
-    /// SIGHUP: takes access list and sources from the file as it is now. Any error in it leaves everything as
-    /// it was.
-    pub(super) fn reread(&mut self, options: &Options, path: &Path) -> Result<(), String> {
-        let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
-        log_findings(&findings);
-        if findings.errors() > 0 {
-            return Err(format!("{} has errors (see above)", path.display()));
-        }
-        self.access = access_list(&config, &mut self.names).map_err(|problem| problem.to_string())?;
+    /// SIGHUP: what reads the file as it is now. It may take as long as disks and resolvers take, so it is for
+    /// a thread of its own.
+    pub(super) fn reread(
+        &self,
+        options: &Options,
+        path: &Path,
+    ) -> impl FnOnce() -> Result<Reread, String> + Send + 'static {
+        let (options, path, mut names) = (options.clone(), path.to_owned(), self.names.clone());
         let (precision, drift_ppm) = (self.settings.precision, self.settings.drift_ppm);
-        self.settings = client_settings::settings(options, &config, precision, drift_ppm);
-        Ok(())
+        move || {
+            let (config, findings) =
+                configuration::load(&path).map_err(|unreadable| unreadable.to_string())?;
+            log_findings(&findings);
+            if findings.errors() > 0 {
+                return Err(format!("{} has errors (see above)", path.display()));
+            }
+            let access = access_list(&config, &mut names).map_err(|problem| problem.to_string())?;
+            let settings = client_settings::settings(&options, &config, precision, drift_ppm);
+            Ok(Reread { settings, access, names })
+        }
+    }
+
+    /// Puts in force what was read again.
+    pub(super) fn adopt(&mut self, Reread { settings, access, names }: Reread) {
+        self.settings = settings;
+        self.access = access;
+        self.names = names;
     }
 
     /// What workers answer from now on.
@@ -173,7 +195,7 @@ fn access_flags(flags: config::RestrictFlags) -> AccessFlags {
 }
 
 /// Addresses of the host names in `restrict` lines, as they were last found.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Names(HashMap<String, Vec<IpAddr>>);
 
 impl Names {

@@ -59,11 +59,6 @@ impl KernelClock {
             estimated_error: duration(status.estimated_error),
         })
     }
-
-    /// The frequency that the clock has without a slew, in parts per million.
-    pub(super) fn base_ppm(&self) -> f64 {
-        base_ppm()
-    }
 }
 
 impl Drop for KernelClock {
