@@ -240,9 +240,10 @@ fn c24_without_its_source_it_goes_on_serving_with_growing_dispersion() {
     upstream.set_silent(true);
     let dispersion = || daemon.counters().0["system"]["root_dispersion_s"].as_f64().expect("a number");
     let first = dispersion();
-    std::thread::sleep(3 * SECOND);
+    std::thread::sleep(6 * SECOND);
     let second = dispersion();
-    assert!(second >= first + 40e-6, "15 ppm of 3 s: {first} then {second}");
+    // A unit of the packet's field is 15 µs.
+    assert!(second >= first + 60e-6, "15 ppm of 6 s: {first} then {second}");
     let reply = ask(&scene.client.socket("127.0.0.1:0"), "127.0.0.1:123").expect("a reply");
     assert_eq!((reply.leap, reply.stratum), (0, 2), "{reply:?}");
     assert!(upstream.asked() > 0);
