@@ -73,8 +73,8 @@ pub const CONFIG_LINE: usize = 1 << 16;
 /// Findings kept of one configuration; the rest is counted.
 pub const FINDINGS: usize = 1000;
 
-/// Associations of one configuration, members of pools included: mode 6 numbers them with 16 bits, and each is
-/// a few kilobytes.
+/// Associations of one configuration, members of pools included: mode 6 numbers them with 16 bits, and each
+/// is a few kilobytes.
 pub const ASSOCIATIONS: usize = 1000;
 
 /// Addresses of one name that are looked at.

@@ -1,5 +1,5 @@
-//! The one place that knows ntp.conf, the server and the client: a configuration becomes addresses, sources and
-//! an access list.
+//! The one place that knows ntp.conf, the server and the client: a configuration becomes addresses, sources
+//! and an access list.
 
 mod client_settings;
 
@@ -78,8 +78,8 @@ impl Plan {
         })
     }
 
-    /// SIGHUP: what reads the file as it is now. It may take as long as disks and resolvers take, so it is for
-    /// a thread of its own.
+    /// SIGHUP: what reads the file as it is now. It may take as long as disks and resolvers take, so it is
+    /// for a thread of its own.
     pub(super) fn reread(
         &self,
         options: &Options,

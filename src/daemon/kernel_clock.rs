@@ -1,5 +1,5 @@
-//! The machine's clock while it is ours to adjust. Whatever happens, it is left without a slew: a process that
-//! ends in the middle of one would leave a clock that is up to 8 % fast.
+//! The machine's clock while it is ours to adjust. Whatever happens, it is left without a slew: a process
+//! that ends in the middle of one would leave a clock that is up to 8 % fast.
 
 use std::io;
 use std::panic;

@@ -32,7 +32,8 @@ impl Archive {
         self.inode += 1;
         let length = u32::try_from(content.len()).expect("a small file");
         let name = u32::try_from(path.len() + 1).expect("a short name");
-        // inode, mode, user, group, links, time, length, device, device of the node, name's length, no checksum.
+        // inode, mode, user, group, links, time, length, device, device of the node, name's length, no
+        // checksum.
         let fields = [self.inode, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name, 0];
         self.bytes.extend(b"070701");
         fields.iter().for_each(|field| self.bytes.extend(format!("{field:08x}").bytes()));

@@ -17,7 +17,8 @@ use super::support::skip::skip;
 const BOOT: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// The shell of the guest takes commands from the serial line, and says what each has printed between two marks.
+/// The shell of the guest takes commands from the serial line, and says what each has printed between two
+/// marks.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc none /proc
@@ -91,8 +92,8 @@ impl Adjtimex {
 }
 
 impl Machine {
-    /// Boots a guest inside a namespace; its 10.0.2.2 is the namespace's 127.0.0.1. None, with a skip, where there
-    /// is no QEMU.
+    /// Boots a guest inside a namespace; its 10.0.2.2 is the namespace's 127.0.0.1. None, with a skip,
+    /// where there is no QEMU.
     pub(crate) fn boot(namespace: Namespace) -> Option<Self> {
         let Some(root) = env::var_os("NTPRING_GUEST").map(PathBuf::from) else {
             skip(
@@ -172,8 +173,8 @@ impl Machine {
         Adjtimex::parse(&text)
     }
 
-    /// How far the guest's clock is ahead of this machine's, in seconds: the best of a few readings, each between
-    /// the moment it was asked for and the moment it arrived.
+    /// How far the guest's clock is ahead of this machine's, in seconds: the best of a few readings, each
+    /// between the moment it was asked for and the moment it arrived.
     pub(crate) fn ahead(&mut self) -> f64 {
         const READINGS: usize = 8;
         let mut best = (f64::MAX, 0.0);

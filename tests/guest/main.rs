@@ -1,9 +1,9 @@
-//! ntpring and a real kernel's clock: a virtual machine whose clock may be stepped, slewed, given a leap second
-//! and left in the middle of a slew, which this machine's may not. `./ci.sh guest` fetches a kernel, busybox and
-//! QEMU, and runs this.
+//! ntpring and a real kernel's clock: a virtual machine whose clock may be stepped, slewed, given a leap
+//! second and left in the middle of a slew, which this machine's may not. `./ci.sh guest` fetches a kernel,
+//! busybox and QEMU, and runs this.
 //!
-//! The guest follows a server of the test's, in a network namespace of their own. What its clock shows is read
-//! by busybox, not by the program under test.
+//! The guest follows a server of the test's, in a network namespace of their own. What its clock shows is
+//! read by busybox, not by the program under test.
 
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "a guest needs little of what the tests of the whole daemon stand on")]

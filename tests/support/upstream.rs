@@ -47,8 +47,8 @@ impl Upstream {
         f64::from_bits(self.shared.ahead.load(Relaxed))
     }
 
-    /// A leap second is inserted before `midnight`, in seconds since 1970 of its own clock, and announced from now
-    /// on.
+    /// A leap second is inserted before `midnight`, in seconds since 1970 of its own clock, and announced
+    /// from now on.
     pub(crate) fn set_leap(&self, midnight: u64) {
         self.shared.leap.store(midnight, Relaxed);
     }

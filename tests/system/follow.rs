@@ -12,7 +12,7 @@ use ntpring::sys::{adjtime, clock};
 use serde_json::Value;
 
 use crate::support::clients::lasting_client;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::{Namespace, command};
 use crate::support::ntp::{ask, seconds_between, to_ntp};
 use crate::support::scene::{SCRATCH, SEED, Scene};
@@ -108,23 +108,18 @@ fn the_seeds_client_file_follows_chronyd() {
 fn the_seeds_client_file_follows_ntpd_of_ntpsec() {
     let Some(mut ntpd) = lasting_client("ntpsec", "ntpd") else { return };
     let Some(scene) = Scene::new() else { return };
-    // Its local clock is served after orphanwait.
-    let text =
-        "server 127.127.1.0\nfudge 127.127.1.0 stratum 4\ntos orphanwait 1\nrestrict default nomodify\n";
+    // Its local clock is polled like a server, and served after orphanwait.
+    let text = "server 127.127.1.0 iburst minpoll 3 maxpoll 3\nfudge 127.127.1.0 stratum 3\ntos orphanwait 1\nrestrict default nomodify\n";
     ntpd.args(["-n", "-c", &conf("ntpd", text)]);
     let ntpd = Daemon::spawn(&scene.server, ntpd);
     answers(&scene, &ntpd);
     the_seeds_client_follows(&scene, &ntpd, 4);
 }
 
-/// Waits until a server at 192.168.0.1 serves time.
+/// Waits until a server at 192.168.0.1 serves time that may be used.
 fn answers(scene: &Scene, server: &Daemon) {
-    let deadline = Instant::now() + 60 * SECOND;
-    let socket = scene.client.socket("192.168.0.2:0");
-    loop {
-        if ask(&socket, "192.168.0.1:123").is_some_and(|reply| reply.leap == 0 && reply.stratum != 0) {
-            return;
-        }
+    let deadline = Instant::now() + 90 * SECOND;
+    while scene.client.run(ntpring(["query", "192.168.0.1"])).code != Some(0) {
         assert!(Instant::now() < deadline, "{}", server.text());
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -172,8 +167,8 @@ fn offset_of_clocks() -> i128 {
 
 #[test]
 fn nothing_that_the_tests_start_can_set_this_machines_clock() {
-    // Whoever starts ntpring in a test starts it by `command`, which takes CAP_SYS_TIME away; only `check`, which
-    // makes no such call, is run as it is.
+    // Whoever starts ntpring in a test starts it by `command`, which takes CAP_SYS_TIME away; only `check`,
+    // which makes no such call, is run as it is.
     let mut seen = 0;
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut directories = vec![tests.clone()];
