@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+guest=$target/guest                          # QEMU, a kernel and busybox, unpacked, never installed
 clients=$target/clients                      # real NTP clients, unpacked, never installed: their packages conflict
 python=$clients/python                       # Python modules that read what ntpload writes, installed nowhere else
 tools=$target/tools                          # cargo subcommands that the jobs install for themselves
@@ -19,6 +20,7 @@ usage: ./ci.sh JOB...
                The last line counts: "N passed, N failed, N skipped"
   bench-smoke  every benchmark runs once, nothing is measured
   fuzz         each fuzz target for FUZZ_SECONDS (600); not part of all
+  guest        a virtual machine whose clock is stepped, slewed and given a leap second; not part of all
   audit        known vulnerabilities of the dependencies, from the network; not part of all
   all          fmt lint bench-smoke test
 environment:
@@ -38,6 +40,7 @@ fmt() {
 lint() {
     say "lint: clippy"
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked --test guest -- -D warnings
     say "lint: rustdoc"
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
     say "lint: shellcheck"
@@ -143,6 +146,37 @@ run_tests() {
     return "$status"
 }
 
+# The emulator, a kernel and a shell for it, unpacked side by side.
+unpack_guest() {
+    local kernel package deb
+    [ ! -e "$guest/complete" ] || return 0
+    have apt-get && have dpkg || return 1
+    rm -rf "$guest" && mkdir -p "$guest/debs/partial" "$guest/root"
+    [ "$(id -u)" -ne 0 ] || apt-get update -q -o Acquire::Retries=0 || true
+    kernel=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')
+    [ -n "$kernel" ] || return 1
+    for package in qemu-system-x86 busybox-static; do
+        apt-get install -y -qq --no-install-recommends --download-only --reinstall -o APT::Sandbox::User=root \
+            -o Debug::NoLocking=true -o Dir::Cache::archives="$guest/debs" "$package" || return 1
+    done
+    # Alone: what it depends on is for machines that boot from a disk.
+    (cd "$guest/debs" && apt-get download -qq -o APT::Sandbox::User=root "$kernel") || return 1
+    for deb in "$guest"/debs/*.deb; do dpkg -x "$deb" "$guest/root"; done
+    # A libc beside the system's own loader would break every program that sees it.
+    find "$guest/root" -name 'libc.so.6' -delete -o -name 'ld-linux*' -delete
+    touch "$guest/complete"
+}
+
+run_guest() {
+    say "guest: what it needs"
+    if ! unpack_guest; then
+        echo "SKIPPED guest: QEMU, a kernel or busybox cannot be had here (apt-get download qemu-system-x86 linux-image-amd64 busybox-static)"
+        return 0
+    fi
+    say "guest: one boot after the other"
+    NTPRING_GUEST=$guest/root cargo test --locked --test guest -- --test-threads 1
+}
+
 install_tool() {
     have "$1" && return 0
     say "installing $1"
@@ -179,6 +213,7 @@ for job; do
         lint) lint ;;
         test) run_tests ;;
         fuzz) fuzz ;;
+        guest) run_guest ;;
         audit) audit ;;
         bench-smoke) bench_smoke ;;
         all) fmt; lint; bench_smoke; run_tests ;;

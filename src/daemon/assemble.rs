@@ -48,6 +48,17 @@ pub(super) struct Plan {
     pid_file: Option<PathBuf>,
 }
 
+/// What may change while the process runs.
+pub(super) struct Reread {
+    settings: client::Settings,
+    access: Arc<AccessList>,
+    limit: RateLimit,
+    monitor: bool,
+    /// `None` if they cannot be read any more: the old ones stay.
+    keys: Option<Arc<KeyTable>>,
+    names: Names,
+}
+
 impl Plan {
     /// Reads the configuration; its findings are logged. A bad line is dropped and the rest holds, as in
     /// ntpd.
@@ -87,27 +98,50 @@ impl Plan {
         })
     }
 
-    /// SIGHUP: takes access list, rate limit, keys and sources from the files as they are now. Any error in
-    /// them leaves everything as it was.
-    pub(super) fn reread(&mut self, options: &Options, path: &Path) -> Result<(), String> {
-        let Loaded { config, findings, keys } =
-            configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
-        log_findings(&findings);
-        if findings.errors() > 0 {
-            return Err(format!("{} has errors (see above)", path.display()));
-        }
-        self.access = access_list(&config, &mut self.names).map_err(|problem| problem.to_string())?;
-        self.limit = rate_limit(&config);
-        match keys {
-            Some(keys) => self.keys = Arc::new(keys),
-            None => warn!(
-                "the keys that were read before stay in force: whom --user names must be able to read them"
-            ),
-        }
-        self.monitor = config.monitor();
+    /// SIGHUP: what reads the file as it is now. It may take as long as disks and resolvers take, so it is
+    /// for a thread of its own.
+    pub(super) fn reread(
+        &self,
+        options: &Options,
+        path: &Path,
+    ) -> impl FnOnce() -> Result<Reread, String> + Send + 'static {
+        let (options, path, mut names) = (options.clone(), path.to_owned(), self.names.clone());
         let (precision, drift_ppm) = (self.settings.precision, self.settings.drift_ppm);
-        self.settings = client_settings::settings(options, &config, precision, drift_ppm);
-        Ok(())
+        move || {
+            let Loaded { config, findings, keys } =
+                configuration::load(&path).map_err(|unreadable| unreadable.to_string())?;
+            log_findings(&findings);
+            if findings.errors() > 0 {
+                return Err(format!("{} has errors (see above)", path.display()));
+            }
+            let access = access_list(&config, &mut names).map_err(|problem| problem.to_string())?;
+            let settings = client_settings::settings(&options, &config, precision, drift_ppm);
+            if keys.is_none() {
+                warn!(
+                    "the keys that were read before stay in force: whom --user names must be able to read them"
+                );
+            }
+            Ok(Reread {
+                settings,
+                access,
+                limit: rate_limit(&config),
+                monitor: config.monitor(),
+                keys: keys.map(Arc::new),
+                names,
+            })
+        }
+    }
+
+    /// Puts in force what was read again.
+    pub(super) fn adopt(&mut self, Reread { settings, access, limit, monitor, keys, names }: Reread) {
+        self.settings = settings;
+        self.access = access;
+        self.limit = limit;
+        self.monitor = monitor;
+        if let Some(keys) = keys {
+            self.keys = keys;
+        }
+        self.names = names;
     }
 
     /// What workers answer from now on.
@@ -209,7 +243,7 @@ fn access_flags(flags: config::RestrictFlags) -> AccessFlags {
 }
 
 /// Addresses of the host names in `restrict` lines, as they were last found.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Names(HashMap<String, Vec<IpAddr>>);
 
 impl Names {
