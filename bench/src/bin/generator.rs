@@ -15,7 +15,7 @@ use bench::machine::Machine;
 use bench::statistics::Quartiles;
 use clap::Parser;
 use ntpring::datapath::Backend;
-use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch};
+use ntpring::sys::exchange::{ClientSockets, Exchange, ExchangeSizes, MmsgExchange, RequestBatch};
 use ntpring::sys::thread::{allowed_cores, pin_to};
 use ntpring::wire::HEADER_LEN;
 use serde_json::Value;
@@ -128,10 +128,11 @@ fn bare(target: SocketAddr, core: usize, slice: Duration) -> io::Result<Rate> {
     if !pin_to(core) {
         return Err(io::Error::other(format!("cannot pin to core {core}")));
     }
-    let sizes = ExchangeSizes { batch: BATCH, payload: REPLY_MAX, receive_buffer: RECEIVE_BUFFER };
+    let sizes = ExchangeSizes { batch: BATCH, payload: REPLY_MAX };
     let sources: Vec<_> =
         (0..CLIENTS as u8).map(|client| Ipv4Addr::new(127, 0, 1, 1 + client).into()).collect();
-    let mut sockets = ClientSockets::connect(&sources, target, sizes).map_err(|(_, error)| error)?;
+    let sockets = ClientSockets::connect(&sources, target, RECEIVE_BUFFER).map_err(|(_, error)| error)?;
+    let mut exchange = MmsgExchange::new(sockets, sizes)?;
     let mut request = [0; HEADER_LEN];
     request[0] = 0b00_100_011;
     request[40..].copy_from_slice(&fastrand::u64(1..).to_be_bytes());
@@ -146,8 +147,8 @@ fn bare(target: SocketAddr, core: usize, slice: Duration) -> io::Result<Rate> {
         }
         batch.clear();
         while batch.push(&request) {}
-        sent += sockets.send(client, &mut batch)?;
-        answered += sockets.discard(client)?;
+        sent += exchange.send(client, &mut batch)?;
+        answered += exchange.discard(client)?;
     }
     unreachable!("a cycle has no end")
 }

@@ -98,6 +98,7 @@ fn plan(target: SocketAddr, load: Load, duration: Duration) -> Plan {
         arrivals: Arrivals::Fixed,
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::OneIn(1),
+        transport: Transport::Mmsg,
         start_at: None,
         keep_seconds: false,
         requests: Requests::default(),
