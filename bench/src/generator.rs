@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ntpring::sys::clock::{self, Timespec};
-use ntpring::sys::exchange::{ClientSockets, Exchange as _, ExchangeSizes, MmsgExchange, Reply, RequestBatch};
+use ntpring::sys::exchange::{
+    ClientSockets, Exchange as _, ExchangeSizes, MmsgExchange, Reply, RequestBatch,
+};
 use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet};
 
 use crate::requests;
@@ -144,7 +146,10 @@ impl Generator {
                 last = Instant::now();
             }
         }
-        Ok(Outcome { dropped_here: self.exchange.sockets().drops()? - self.dropped_before, ..self.ledger.outcome })
+        Ok(Outcome {
+            dropped_here: self.exchange.sockets().drops()? - self.dropped_before,
+            ..self.ledger.outcome
+        })
     }
 
     fn send_due(&mut self, due: &mut Duration, elapsed: Duration, rate: f64) -> io::Result<()> {

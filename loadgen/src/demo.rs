@@ -53,7 +53,8 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration, html: Option<PathBuf>) 
     };
     let shared = first == last;
     let transport = Choice::Auto.settle()?;
-    let server = Server::start(first, transport).map_err(|error| Failure::RunTime(format!("the server: {error}")))?;
+    let server =
+        Server::start(first, transport).map_err(|error| Failure::RunTime(format!("the server: {error}")))?;
     let default_rate = if shared { RATE_SHARED } else { RATE };
     let steady = Plan {
         target: server.address,

@@ -155,5 +155,6 @@ fn new_epoll() -> io::Result<OwnedFd> {
 fn watch(epoll: &OwnedFd, socket: RawFd, client: u64) -> io::Result<()> {
     let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: client };
     // SAFETY: `event` lives for the call, which copies it; both descriptors are open.
-    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket, &raw mut event) }).map(drop)
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket, &raw mut event) })
+        .map(drop)
 }

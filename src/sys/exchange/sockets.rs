@@ -67,8 +67,9 @@ impl ClientSockets {
         target: Option<SocketAddr>,
         open: impl Fn(usize) -> io::Result<Socket>,
     ) -> Result<Self, (usize, io::Error)> {
-        let sockets =
-            (0..count).map(|client| open(client).map_err(|error| (client, error))).collect::<Result<_, _>>()?;
+        let sockets = (0..count)
+            .map(|client| open(client).map_err(|error| (client, error)))
+            .collect::<Result<_, _>>()?;
         Ok(Self { sockets, target, stamping: false })
     }
 

@@ -15,8 +15,8 @@ use super::{
     is_unreachable, tell_stamp,
 };
 use crate::sys::uring::{
-    BufferRing, CANCEL_PATIENCE, FAILURES_IN_A_ROW, buffer_size, builder, cancel_all, enter, is_passing, message,
-    split,
+    BufferRing, CANCEL_PATIENCE, FAILURES_IN_A_ROW, buffer_size, builder, cancel_all, enter, is_passing,
+    message, split,
 };
 
 const BUFFER_GROUP: u16 = 0;
@@ -168,9 +168,8 @@ impl UringExchange {
         // SAFETY: the completion named the buffer, which is recycled below.
         let base = unsafe { self.buffers.buffer(arrived.buffer) };
         // SAFETY: a buffer of `stride` bytes that the kernel has written and that is ours until then.
-        let parts = base.and_then(|base| unsafe {
-            split(base.as_ptr(), arrived.length, self.payload + HEADERS_SPACE)
-        });
+        let parts = base
+            .and_then(|base| unsafe { split(base.as_ptr(), arrived.length, self.payload + HEADERS_SPACE) });
         if let Some((_, parts)) = parts {
             tell_stamp(&parts, visitor);
         }

@@ -347,7 +347,11 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 /// `base` must point to a buffer with room for `OUT_HEADER + NAME_SPACE + CONTROL_SPACE + room` bytes, of
 /// which the kernel has written `length`, and which nobody else touches while the parts live.
 #[inline]
-pub(super) unsafe fn split<'a>(base: *mut u8, length: usize, room: usize) -> Option<(ReplyMemory, Parts<'a>)> {
+pub(super) unsafe fn split<'a>(
+    base: *mut u8,
+    length: usize,
+    room: usize,
+) -> Option<(ReplyMemory, Parts<'a>)> {
     const PAYLOAD_AT: usize = OUT_HEADER + NAME_SPACE + CONTROL_SPACE;
     // SAFETY: the kernel writes these four words first, and any buffer is at least that long and aligned to
     // 64.
