@@ -11,6 +11,7 @@ use ntpring::sys::thread::allowed_cores;
 use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet};
 
 use super::*;
+use crate::transport::Choice;
 
 /// A server that answers the n-th request, which came so long after the first, at the time `when` says.
 struct Server {
@@ -98,7 +99,7 @@ fn plan(target: SocketAddr, load: Load, duration: Duration) -> Plan {
         arrivals: Arrivals::Fixed,
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::OneIn(1),
-        transport: Transport::Mmsg,
+        transport: Choice::Auto.settle().unwrap(),
         start_at: None,
         keep_seconds: false,
         requests: Requests::default(),

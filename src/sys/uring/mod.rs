@@ -227,7 +227,8 @@ impl UringSockets {
 impl UringSockets {
     /// Ends every receive and waits until it has ended.
     fn cancel_receives(&mut self) -> io::Result<()> {
-        cancel_all(&self.ring);
+        // ENOENT when nothing is armed; whether it worked shows below.
+        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         while self.armed.contains(&true) {
             // Every cancelled receive posts one last completion; datagrams that still come are dropped with
             // their buffers.
@@ -316,12 +317,6 @@ pub(super) fn enter(ring: &IoUring, completions: usize, timeout: Duration) -> io
         Err(error) if !is_passing(&error) => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Asks for the end of everything that is armed. Whether it worked shows in the completions.
-pub(super) fn cancel_all(ring: &IoUring) {
-    // ENOENT when nothing is armed.
-    let _ = ring.submitter().register_sync_cancel(None, CancelBuilder::any());
 }
 
 /// Queues an entry; a full queue is submitted first.
