@@ -1,7 +1,7 @@
 //! The client's side: requests out, replies and send stamps in, over many UDP sockets.
 //!
-//! There are two engines: [`MmsgExchange`] works everywhere, [`UringExchange`] where io_uring is allowed. Both
-//! hand over the same things in the same order; what they cost is all that differs.
+//! There are two engines: [`MmsgExchange`] works everywhere, [`UringExchange`] where io_uring is allowed.
+//! Both hand over the same things; what they cost is all that differs.
 
 mod batch;
 mod mmsg;
@@ -50,8 +50,8 @@ pub trait Exchange {
     /// an ICMP message that came meanwhile fails the next send, and that only.
     fn send(&mut self, client: usize, requests: &mut RequestBatch) -> io::Result<usize>;
 
-    /// Hands over what has arrived, as far as it is there, or a bounded part of it; returns how many datagrams
-    /// it was. A request's send stamp comes before its reply if both are there.
+    /// Hands over what has arrived, or a bounded part of it; returns how many datagrams it was. Send stamps
+    /// come before the replies that came with them.
     ///
     /// # Errors
     /// What the kernel says about a socket, but for ICMP errors, which are counted.

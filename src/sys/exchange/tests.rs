@@ -53,17 +53,29 @@ fn requests(payloads: &[[u8; 4]]) -> RequestBatch {
 }
 
 /// What has come.
-#[derive(Default)]
-struct Seen {
-    /// Client, payload, whether the target sent it, and how old it was when it was seen, by its stamp.
-    replies: Vec<(usize, Option<Vec<u8>>, bool, Option<i128>)>,
+#[derive(Debug, Default)]
+struct Inbox {
+    replies: Vec<Came>,
     stamps: Vec<(Vec<u8>, Timespec)>,
 }
 
-impl Visitor for Seen {
+#[derive(Debug)]
+struct Came {
+    client: usize,
+    payload: Option<Vec<u8>>,
+    from_target: bool,
+    /// When it was seen, by its stamp.
+    age: Option<i128>,
+}
+
+impl Visitor for Inbox {
     fn replied(&mut self, reply: &Reply<'_>) {
-        let age = reply.stamp.map(|stamp| reply.seen.realtime.as_nanos() - stamp.as_nanos());
-        self.replies.push((reply.client, reply.payload.map(<[u8]>::to_vec), reply.from_target, age));
+        self.replies.push(Came {
+            client: reply.client,
+            payload: reply.payload.map(<[u8]>::to_vec),
+            from_target: reply.from_target,
+            age: reply.stamp.map(|stamp| reply.seen.realtime.as_nanos() - stamp.as_nanos()),
+        });
     }
 
     fn stamped(&mut self, request: &[u8], stamp: Timespec) {
@@ -72,8 +84,8 @@ impl Visitor for Seen {
 }
 
 /// Receives until so many replies and stamps have come.
-fn receive(exchange: &mut impl Exchange, replies: usize, stamps: usize) -> Seen {
-    let mut seen = Seen::default();
+fn receive(exchange: &mut impl Exchange, replies: usize, stamps: usize) -> Inbox {
+    let mut seen = Inbox::default();
     let start = Instant::now();
     let mut received = 0;
     while seen.replies.len() < replies || seen.stamps.len() < stamps {
@@ -101,16 +113,12 @@ fn requests_leave_from_their_sources_and_replies_come_back_stamped<X: Exchange>(
         let peer = exchange.sockets().of(client).local_addr().unwrap().as_socket().unwrap();
         server.send_to(&[0; 65], peer).unwrap();
         let seen = receive(&mut exchange, 3, 0);
-        let payloads: Vec<_> =
-            seen.replies.iter().map(|(client, payload, ..)| (*client, payload.clone())).collect();
         let expected = [Some(b"one.".to_vec()), Some(b"two.".to_vec()), None];
-        assert_eq!(payloads, expected.map(|payload| (client, payload)));
-        let ages = seen.replies[..2].iter().map(|(.., age)| age.expect("a stamp"));
-        assert!(
-            ages.into_iter().all(|age| (0..PATIENCE.as_nanos() as i128).contains(&age)),
-            "{:?}",
-            seen.replies
-        );
+        assert!(seen.replies.iter().all(|came| came.client == client && came.from_target), "{seen:?}");
+        assert!(seen.replies.iter().map(|came| came.payload.clone()).eq(expected), "{seen:?}");
+        let is_recent =
+            |came: &Came| came.age.is_some_and(|age| (0..PATIENCE.as_nanos() as i128).contains(&age));
+        assert!(seen.replies[..2].iter().all(is_recent), "{seen:?}");
     }
 }
 
@@ -171,10 +179,8 @@ fn each_request_can_have_a_source_of_its_own<X: Exchange>(new: impl New<X>) {
     }
     let seen = receive(&mut exchange, 6, 1);
     assert_eq!(seen.stamps[0].0, b"ping");
-    let right = |(_, payload, from, _): &(_, Option<Vec<u8>>, bool, _)| {
-        (payload.as_deref() == Some(b"pong")) == *from
-    };
-    assert!(seen.replies.iter().all(right), "{:?}", seen.replies);
+    let right = |came: &Came| (came.payload.as_deref() == Some(b"pong")) == came.from_target;
+    assert!(seen.replies.iter().all(right), "{seen:?}");
 }
 
 fn a_closed_port_is_told<X: Exchange>(new: impl New<X>) {
@@ -210,9 +216,9 @@ fn more_than_fits_the_buffers_comes_all_the_same<X: Exchange>(new: impl New<X>) 
         }
         let seen = receive(&mut exchange, 2 * EACH, 0);
         for client in 0..sources.len() {
-            let of_client = seen.replies.iter().filter(|reply| reply.0 == client);
+            let of_client = seen.replies.iter().filter(|came| came.client == client);
             let expected = (0..EACH as u32).map(|number| Some(number.to_be_bytes().to_vec()));
-            assert!(of_client.map(|reply| reply.1.clone()).eq(expected), "in order, round {round}");
+            assert!(of_client.map(|came| came.payload.clone()).eq(expected), "in order, round {round}");
         }
     }
     assert_eq!(exchange.sockets().drops().unwrap(), 0);

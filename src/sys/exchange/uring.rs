@@ -1,7 +1,7 @@
 //! The engine on io_uring: multishot receives of all sockets into one ring of provided buffers.
 //!
-//! Where send stamps are wanted, each socket has a second receive, on its error queue, so that marked requests
-//! come back by themselves. Requests leave by sendmmsg: as entries of the ring they cost more
+//! Where send stamps are wanted, each socket has a second receive, on its error queue, so that marked
+//! requests come back by themselves. Requests leave by sendmmsg: as entries of the ring they cost more
 //! (bench/README.md), and one that the kernel does not take would leave a gap in the batch.
 
 use std::time::Duration;
@@ -26,6 +26,7 @@ const BUFFERS: u16 = 512;
 const ENTRIES_MAX: usize = 256;
 /// The kernel's own bound (IORING_MAX_CQ_ENTRIES). What does not fit it keeps until there is room.
 const COMPLETIONS_MAX: usize = 1 << 16;
+
 /// Client sockets on an io_uring of one thread. All memory is allocated at the start.
 pub struct UringExchange {
     // Dropped in this order: the ring must be gone before the memory that the kernel writes to.
@@ -191,8 +192,8 @@ impl UringExchange {
 
     fn cancel_receives(&mut self) -> io::Result<()> {
         for receive in receives(&self.sockets) {
-            // One by one: to find any of so many takes the kernel longer the more it has found, seconds for ten
-            // thousand sockets. ENOENT is one that has ended; whether it worked shows below.
+            // One by one: to find any of so many takes the kernel longer the more it has found, seconds for
+            // ten thousand sockets. ENOENT is one that has ended; whether it worked shows below.
             let cancel = CancelBuilder::user_data(receive.to_bits());
             let _ = self.ring.submitter().register_sync_cancel(None, cancel);
         }
