@@ -128,7 +128,7 @@ pub(crate) struct GeneratorArgs {
     /// highest rate
     #[arg(long, value_name = "N|all|off", value_parser = parse_tx_stamps)]
     pub(crate) tx_stamps: Option<TxStamps>,
-    /// What moves the datagrams. io_uring costs less; auto says so when it is not allowed here
+    /// What moves the datagrams. io_uring costs a little less; auto says so where it is not allowed
     #[arg(long, value_enum, default_value_t)]
     engine: Choice,
     /// A reply after this time is late
