@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ntpring::sys::clock::{self, Timespec};
-use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, Reply, RequestBatch};
+use ntpring::sys::exchange::{
+    ClientSockets, Exchange as _, ExchangeSizes, MmsgExchange, Reply, RequestBatch,
+};
 use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet};
 
 use crate::requests;
@@ -73,7 +75,7 @@ impl Exchange {
 
 /// One client thread's sockets and the requests it waits for.
 pub struct Generator {
-    sockets: ClientSockets,
+    exchange: MmsgExchange,
     batch: RequestBatch,
     ledger: Ledger,
     turn: usize,
@@ -95,10 +97,12 @@ impl Generator {
     pub fn new(target: SocketAddr, tells_time: bool) -> io::Result<Self> {
         let any: IpAddr =
             if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let sizes = ExchangeSizes { batch: BATCH, payload: HEADER_LEN, receive_buffer: RECEIVE_BUFFER };
-        let sockets = ClientSockets::connect(&[any; CLIENTS], target, sizes).map_err(|(_, error)| error)?;
+        let sizes = ExchangeSizes { batch: BATCH, payload: HEADER_LEN };
+        let sockets =
+            ClientSockets::connect(&[any; CLIENTS], target, RECEIVE_BUFFER).map_err(|(_, error)| error)?;
+        let exchange = MmsgExchange::new(sockets, sizes)?;
         let ledger = Ledger { in_flight: InFlight::new(), tells_time, outcome: Outcome::default() };
-        Ok(Self { sockets, batch: RequestBatch::new(BATCH, HEADER_LEN), ledger, turn: 0, dropped_before: 0 })
+        Ok(Self { exchange, batch: RequestBatch::new(BATCH, HEADER_LEN), ledger, turn: 0, dropped_before: 0 })
     }
 
     /// Offers `load` for so long. `exchanged` sees every exchange that is complete and stamped by the kernel.
@@ -112,7 +116,7 @@ impl Generator {
         exchanged: &mut impl FnMut(Exchange),
     ) -> io::Result<()> {
         self.ledger.outcome = Outcome::default();
-        self.dropped_before = self.sockets.drops()?;
+        self.dropped_before = self.exchange.sockets().drops()?;
         let start = Instant::now();
         let mut due = Duration::ZERO;
         loop {
@@ -137,12 +141,15 @@ impl Generator {
     pub fn settle(&mut self, exchanged: &mut impl FnMut(Exchange)) -> io::Result<Outcome> {
         let mut last = Instant::now();
         while last.elapsed() < QUIET {
-            self.sockets.wait(QUIET)?;
+            self.exchange.wait(QUIET)?;
             if self.receive(exchanged)? > 0 {
                 last = Instant::now();
             }
         }
-        Ok(Outcome { dropped_here: self.sockets.drops()? - self.dropped_before, ..self.ledger.outcome })
+        Ok(Outcome {
+            dropped_here: self.exchange.sockets().drops()? - self.dropped_before,
+            ..self.ledger.outcome
+        })
     }
 
     fn send_due(&mut self, due: &mut Duration, elapsed: Duration, rate: f64) -> io::Result<()> {
@@ -165,12 +172,12 @@ impl Generator {
             self.batch.push(&requests::time(4, self.ledger.in_flight.issue(now)));
         }
         self.turn = (self.turn + 1) % CLIENTS;
-        self.ledger.outcome.sent += self.sockets.send(self.turn, &mut self.batch)? as u64;
+        self.ledger.outcome.sent += self.exchange.send(self.turn, &mut self.batch)? as u64;
         Ok(())
     }
 
     fn receive(&mut self, exchanged: &mut impl FnMut(Exchange)) -> io::Result<usize> {
-        self.sockets.receive(|reply| self.ledger.note(&reply, exchanged))
+        self.exchange.receive(&mut |reply: &Reply<'_>| self.ledger.note(reply, exchanged))
     }
 }
 

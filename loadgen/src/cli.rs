@@ -21,6 +21,7 @@ use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
 use crate::sweep::{self, SweepArgs};
 use crate::target::{self, Family, Target};
+use crate::transport::Choice;
 use crate::{clients, demo, json, merge, plan, run_forms, warnings};
 
 /// Exit code for a command line that cannot be used.
@@ -127,6 +128,9 @@ pub(crate) struct GeneratorArgs {
     /// highest rate
     #[arg(long, value_name = "N|all|off", value_parser = parse_tx_stamps)]
     pub(crate) tx_stamps: Option<TxStamps>,
+    /// What moves the datagrams. io_uring costs a little less; auto says so where it is not allowed
+    #[arg(long, value_enum, default_value_t)]
+    engine: Choice,
     /// A reply after this time is late
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     timeout: Duration,
@@ -291,6 +295,7 @@ impl GeneratorArgs {
             arrivals: Arrivals::Fixed,
             warmup: Duration::ZERO,
             tx_stamps: self.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(rate)),
+            transport: self.engine.settle()?,
             start_at: None,
             requests,
             keep_seconds: false,

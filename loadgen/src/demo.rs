@@ -29,6 +29,7 @@ use crate::requests::Requests;
 use crate::run::{self, Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
+use crate::transport::{Choice, Transport};
 use crate::{interrupt, report, run_forms};
 
 /// What one core answers without loss, on a machine with a core for the server and one for the generator.
@@ -51,7 +52,9 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration, html: Option<PathBuf>) 
         return Err(Failure::RunTime("cannot tell which cores this process may use".to_owned()));
     };
     let shared = first == last;
-    let server = Server::start(first).map_err(|error| Failure::RunTime(format!("the server: {error}")))?;
+    let transport = Choice::Auto.settle()?;
+    let server =
+        Server::start(first, transport).map_err(|error| Failure::RunTime(format!("the server: {error}")))?;
     let default_rate = if shared { RATE_SHARED } else { RATE };
     let steady = Plan {
         target: server.address,
@@ -64,6 +67,7 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration, html: Option<PathBuf>) 
         arrivals: Arrivals::Fixed,
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::for_rate(Some(rate.unwrap_or(default_rate))),
+        transport,
         start_at: None,
         requests: Requests::default(),
         keep_seconds: false,
@@ -136,19 +140,16 @@ struct Server {
 }
 
 impl Server {
-    /// On a free port; on io_uring, or on recvmmsg and sendmmsg where that is not allowed.
-    fn start(core: usize) -> io::Result<Self> {
+    /// On a free port, by the same means as the generator.
+    fn start(core: usize, transport: Transport) -> io::Result<Self> {
         let any_port = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let options =
             SocketOptions { receive_buffer: limits::SOCKET_RECEIVE_BUFFER, ..SocketOptions::default() };
         let sockets: Arc<[ServeSocket]> = Arc::new([ServeSocket::open(any_port, options)?]);
-        Self::start_on(Backend::IoUring, core, &sockets).or_else(|error| {
-            eprintln!("io_uring is not available ({error}): using recvmmsg and sendmmsg");
-            Self::start_on(Backend::Mmsg, core, &sockets)
-        })
-    }
-
-    fn start_on(backend: Backend, core: usize, sockets: &Arc<[ServeSocket]>) -> io::Result<Self> {
+        let backend = match transport {
+            Transport::IoUring => Backend::IoUring,
+            Transport::Mmsg => Backend::Mmsg,
+        };
         let precision = Precision::from_nanoseconds(reading_time().as_nanos() as u64);
         let system = SystemVariables::local_clock(LocalClock::default(), precision, SystemClock.now());
         let publisher = Publisher::new(ServingState { system, ..ServingState::default() });
@@ -156,7 +157,7 @@ impl Server {
         let (queries, _) = channel::bounded(limits::FORWARD_QUEUE);
         let worker = Worker {
             core,
-            sockets: Arc::clone(sockets),
+            sockets: Arc::clone(&sockets),
             published: publisher.subscribe(),
             counters: Arc::clone(&counters),
             monitor: Arc::new(Monitor::new(0, 0)),

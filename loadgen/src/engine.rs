@@ -7,7 +7,7 @@ use std::{io, mem};
 
 use crossbeam::channel::{Receiver, Sender};
 use crossbeam::utils::CachePadded;
-use ntpring::sys::exchange::{ClientSockets, ExchangeSizes, RequestBatch, is_unreachable};
+use ntpring::sys::exchange::{ClientSockets, Exchange, ExchangeSizes, RequestBatch, is_unreachable};
 
 use crate::accounting::{Counts, Unsent};
 use crate::clock;
@@ -23,7 +23,7 @@ use crate::series::Report;
 use crate::sources::Crowd;
 use crate::stamping::{Sampler, TxStamps};
 
-/// Requests per sendmmsg, and replies per recvmmsg.
+/// Requests per sendmmsg, and replies per recvmmsg where that is used.
 const BATCH: usize = 32;
 /// Replies longer than this are cut off, which is enough to know that they are too long; where control
 /// queries are answered, the header suffices too.
@@ -90,10 +90,37 @@ pub(crate) struct Reporter {
     pub(crate) spares: Receiver<Box<Measures>>,
 }
 
-/// A thread's sockets and books. It is built on the thread that runs it.
-pub(crate) struct Engine<'a> {
+impl Task {
+    /// Opens its sockets.
+    ///
+    /// # Errors
+    /// The number of the client whose socket could not be opened, and why.
+    pub(crate) fn open(&self) -> Result<ClientSockets, (usize, io::Error)> {
+        let mut sockets = match self.crowd {
+            None => ClientSockets::connect(&self.sources, self.target, RECEIVE_BUFFER),
+            Some(_) => ClientSockets::with_any_source(self.sources.len(), self.target, RECEIVE_BUFFER),
+        }?;
+        if self.tx_stamps != TxStamps::Off {
+            sockets.stamp_sends().map_err(|error| (0, error))?;
+        }
+        Ok(sockets)
+    }
+
+    /// The buffers that its replies need.
+    pub(crate) fn sizes(&self) -> ExchangeSizes {
+        let control = [Kind::Mode6, Kind::Mode7].into_iter().any(|kind| self.asks(kind));
+        ExchangeSizes { batch: BATCH, payload: if control { CONTROL_REPLY_MAX } else { REPLY_MAX } }
+    }
+
+    fn asks(&self, kind: Kind) -> bool {
+        self.requests.supply().has(|other| other == kind)
+    }
+}
+
+/// A thread's exchange and books. It is built on the thread that runs it.
+pub(crate) struct Engine<'a, X> {
     task: Task,
-    sockets: ClientSockets,
+    exchange: X,
     pairing: Pairing,
     composer: Composer,
     batch: RequestBatch,
@@ -128,47 +155,33 @@ struct Batched {
     intended: u64,
 }
 
-impl<'a> Engine<'a> {
-    /// Opens the sockets and allocates all memory.
-    ///
-    /// # Errors
-    /// The number of the client whose socket could not be opened, and why.
+impl<'a, X: Exchange> Engine<'a, X> {
+    /// Allocates all memory.
     pub(crate) fn new(
         task: Task,
+        exchange: X,
         reporter: Reporter,
         live: &'a Live,
         stop: &'a AtomicBool,
-    ) -> Result<Self, (usize, io::Error)> {
+    ) -> Self {
         let supply = task.requests.supply();
-        let asks = |kind| supply.has(|other| other == kind);
-        let payload = if asks(Kind::Mode6) || asks(Kind::Mode7) { CONTROL_REPLY_MAX } else { REPLY_MAX };
-        let sizes = ExchangeSizes { batch: BATCH, payload, receive_buffer: RECEIVE_BUFFER };
-        let (sockets, batch) = match task.crowd {
-            None => {
-                let sockets = ClientSockets::connect(&task.sources, task.target, sizes)?;
-                (sockets, RequestBatch::new(BATCH, supply.longest()))
-            }
-            Some(_) => {
-                let sockets = ClientSockets::with_any_source(task.sources.len(), task.target, sizes)?;
-                (sockets, RequestBatch::with_sources(BATCH, supply.longest(), task.target))
-            }
+        let clients = exchange.sockets().len();
+        let batch = match task.crowd {
+            None => RequestBatch::new(BATCH, supply.longest()),
+            Some(_) => RequestBatch::with_sources(BATCH, supply.longest(), task.target),
         };
-        let sampler = Sampler::new(task.tx_stamps);
-        if sampler.is_on() {
-            sockets.stamp_sends().map_err(|error| (0, error))?;
-        }
-        let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
-        let clients = task.crowd.as_ref().map_or(sockets.clients() as u64, Crowd::members);
-        let interleaved = asks(Kind::Interleaved).then_some(clients);
+        let flight = Flight::new(task.slots, clients, task.timeout);
+        let asking = task.crowd.as_ref().map_or(clients as u64, Crowd::members);
+        let interleaved = task.asks(Kind::Interleaved).then_some(asking);
         let key = task.requests.key.clone();
-        Ok(Self {
+        Self {
             pairing: Pairing::new(flight, task.timeout, key.clone(), interleaved),
             batch,
             batched: [Batched { cookie: 0, kind: Kind::V4, intended: 0 }; BATCH],
             composer: Composer::new(supply, key, fastrand::Rng::new()),
             client: 0,
             random: fastrand::Rng::new(),
-            sampler,
+            sampler: Sampler::new(task.tx_stamps),
             start: 0,
             from: 0,
             second: None,
@@ -178,12 +191,12 @@ impl<'a> Engine<'a> {
             drops_before: 0,
             last_request: 0,
             cut_at: None,
-            sockets,
+            exchange,
             task,
             reporter,
             live,
             stop,
-        })
+        }
     }
 
     /// Runs the load from `start` (nanoseconds of CLOCK_MONOTONIC) until every request is answered or given
@@ -198,8 +211,7 @@ impl<'a> Engine<'a> {
             }
             self.consider_stopping(now);
             self.send_due(now);
-            let received = self.sockets.receive(|reply| self.pairing.received(&reply))?;
-            self.sockets.late_send_stamps(&mut |request, stamp| self.pairing.stamped(request, stamp));
+            let received = self.exchange.receive(&mut self.pairing)?;
             // After receiving, so that replies which wait in the socket's queue are not given up.
             self.pairing.expire(now);
             self.show();
@@ -227,9 +239,9 @@ impl<'a> Engine<'a> {
     fn count(&mut self, second: usize) -> io::Result<()> {
         self.pairing.begin();
         if self.pairing.heard {
-            self.unreachable_before = self.sockets.unreachable();
+            self.unreachable_before = self.exchange.unreachable();
         }
-        self.drops_before = self.sockets.drops()?;
+        self.drops_before = self.exchange.sockets().drops()?;
         self.set_second(second);
         Ok(())
     }
@@ -269,7 +281,7 @@ impl<'a> Engine<'a> {
 
     fn consider_stopping(&mut self, now: u64) {
         let refused = !self.pairing.heard
-            && self.pairing.counts.unreachable + self.sockets.unreachable() > 0
+            && self.pairing.counts.unreachable + self.exchange.unreachable() > 0
             && now > self.start + REFUSED_PATIENCE_NS;
         if self.cut_at.is_none() && (refused || self.stop.load(Relaxed)) {
             self.task.pace.cut();
@@ -283,10 +295,6 @@ impl<'a> Engine<'a> {
             self.fill_batch(now);
         }
         self.send_batch();
-        if self.batch.is_stamped() {
-            let note = &mut |request: &[u8], stamp| self.pairing.stamped(request, stamp);
-            self.sockets.send_stamps(self.client, note);
-        }
     }
 
     fn send_batch(&mut self) {
@@ -294,7 +302,7 @@ impl<'a> Engine<'a> {
         while self.batch.done() < self.batch.len() {
             let done = self.batch.done();
             let sent_at = clock::now();
-            match self.sockets.send(self.client, &mut self.batch) {
+            match self.exchange.send(self.client, &mut self.batch) {
                 Ok(sent) => {
                     for &Batched { cookie, kind, intended } in &self.batched[done..done + sent] {
                         self.pairing.sent(cookie, kind, self.client, intended, sent_at);
@@ -386,10 +394,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Sleeps, if there is time for it.
-    fn rest(&self) -> io::Result<()> {
+    fn rest(&mut self) -> io::Result<()> {
         let now = clock::now();
         if self.is_over(now) {
-            return self.sockets.wait(Duration::from_millis(1));
+            return self.exchange.wait(Duration::from_millis(1));
         }
         let free = match self.task.pace.next() {
             Some(due) if self.task.spin => (self.start + due).saturating_sub(now + WAKE_EARLY_NS),
@@ -400,15 +408,15 @@ impl<'a> Engine<'a> {
         if free == 0 {
             return Ok(());
         }
-        self.sockets.wait(Duration::from_nanos(free).min(NAP))
+        self.exchange.wait(Duration::from_nanos(free).min(NAP))
     }
 
     fn findings(mut self) -> io::Result<Findings> {
         self.pairing.expire(u64::MAX);
         self.report();
         let mut counts = self.pairing.counts;
-        counts.unreachable += self.sockets.unreachable() - self.unreachable_before;
-        counts.local_drops = self.sockets.drops()? - self.drops_before;
+        counts.unreachable += self.exchange.unreachable() - self.unreachable_before;
+        counts.local_drops = self.exchange.sockets().drops()? - self.drops_before;
         debug_assert!(counts.close(), "{counts:?}");
         let end = self.cut_at.unwrap_or(self.last_request).max(self.last_request);
         Ok(Findings { counts, sending: end.saturating_sub(self.from) })

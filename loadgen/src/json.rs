@@ -14,6 +14,7 @@ use crate::requests::Requests;
 use crate::run::{Load, Outcome, Plan};
 use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
+use crate::transport::Transport;
 use crate::warnings::{self, Warning};
 
 /// Version of the format.
@@ -38,6 +39,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
         "asked": plan.requests.describe(),
         "clients": plan.clients,
         "cpus": plan.cores,
+        "engine": if plan.cores.is_empty() { None } else { Some(plan.transport.name()) },
         "started": outcome.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         "duration_s": outcome.span(plan).as_secs_f64(),
         "sending_s": outcome.sending.as_secs_f64(),
@@ -178,6 +180,7 @@ pub(crate) fn read(result: &Value) -> Result<(Outcome, Plan), String> {
         arrivals: Arrivals::default(),
         warmup: at("/warmup_s").duration()?,
         tx_stamps: TxStamps::Off,
+        transport: Transport::Mmsg,
         start_at: None,
         keep_seconds: false,
         requests: Requests::default(),

@@ -51,6 +51,7 @@ mod stamping;
 mod sweep;
 mod sweep_forms;
 mod target;
+mod transport;
 mod units;
 mod warnings;
 

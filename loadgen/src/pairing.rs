@@ -1,7 +1,7 @@
 //! Brings requests and replies together: each datagram becomes one count, each answered request one latency.
 
 use ntpring::sys::clock::Timespec;
-use ntpring::sys::exchange;
+use ntpring::sys::exchange::{self, Visitor};
 use ntpring::wire::{NtpTimestamp, Packet};
 
 use crate::accounting::{Counts, Invalid, KindCounts, Unsent};
@@ -93,14 +93,6 @@ impl Pairing {
         self.counts.unsent[reason as usize] += u64::from(self.flight.counts(intended));
     }
 
-    /// The kernel says when a request left.
-    pub(crate) fn stamped(&mut self, request: &[u8], stamp: Timespec) {
-        let packet = Packet::new_checked(request);
-        if let Ok(packet) = packet {
-            self.flight.stamp(packet.transmit().to_bits(), clock::nanoseconds(stamp));
-        }
-    }
-
     /// Gives up requests whose timeout is over.
     pub(crate) fn expire(&mut self, now: u64) {
         let Self { flight, counts, .. } = self;
@@ -114,18 +106,6 @@ impl Pairing {
                 of_kind.lost += 1;
             }
         });
-    }
-
-    /// A datagram has come.
-    pub(crate) fn received(&mut self, datagram: &exchange::Reply<'_>) {
-        match self.judge(datagram) {
-            Err(invalid) => self.strange(invalid, datagram.client),
-            Ok((place, slot, reply)) => match self.flight.settle(place) {
-                _ if !self.flight.counts(slot.intended) => self.heard = true,
-                State::Settled => self.counts.duplicate += 1,
-                state => self.answered(datagram, (place, &slot), state, &reply),
-            },
-        }
     }
 
     /// Which request a datagram answers, and with what.
@@ -257,6 +237,25 @@ impl Pairing {
 
     fn of(&mut self, kind: Kind) -> &mut KindCounts {
         &mut self.counts.by_kind[kind as usize]
+    }
+}
+
+impl Visitor for Pairing {
+    fn replied(&mut self, datagram: &exchange::Reply<'_>) {
+        match self.judge(datagram) {
+            Err(invalid) => self.strange(invalid, datagram.client),
+            Ok((place, slot, reply)) => match self.flight.settle(place) {
+                _ if !self.flight.counts(slot.intended) => self.heard = true,
+                State::Settled => self.counts.duplicate += 1,
+                state => self.answered(datagram, (place, &slot), state, &reply),
+            },
+        }
+    }
+
+    fn stamped(&mut self, request: &[u8], stamp: Timespec) {
+        if let Ok(packet) = Packet::new_checked(request) {
+            self.flight.stamp(packet.transmit().to_bits(), clock::nanoseconds(stamp));
+        }
     }
 }
 

@@ -42,18 +42,24 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
             format!("as fast as it answers (closed loop, {outstanding} outstanding)")
         }
     };
-    let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
     let requests = plan.requests.describe().map_or_else(String::new, |what| format!("  asked      {what}\n"));
     // A result of several hosts has none of its own.
-    let generator = if cores.is_empty() { "" } else { ", generator on cpu " };
+    let generator = match plan.cores[..] {
+        [] => String::new(),
+        _ => format!(", generator on cpu {} ({})", cpus(plan), plan.transport.name()),
+    };
     format!(
-        "{}: {load} for {:.1} s{}, from {} clients{generator}{}\n{requests}",
+        "{}: {load} for {:.1} s{}, from {} clients{generator}\n{requests}",
         plan.target,
         outcome.span(plan).as_secs_f64(),
         if outcome.interrupted { " (interrupted)" } else { "" },
         plan.clients,
-        cores.join(",")
     )
+}
+
+/// The generator's cores as a list.
+pub(crate) fn cpus(plan: &Plan) -> String {
+    plan.cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
-use crossbeam::channel::{self, Sender};
+use crossbeam::channel::{self, Receiver, Sender};
+use ntpring::sys::exchange::{ClientSockets, Exchange, ExchangeSizes, MmsgExchange, UringExchange};
 use ntpring::sys::thread::pin_to;
 
 use crate::accounting::Counts;
@@ -25,6 +26,7 @@ use crate::series::Series;
 use crate::sources::Crowd;
 use crate::stamping::TxStamps;
 use crate::target;
+use crate::transport::Transport;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) warmup: Duration,
     /// Which requests the kernel stamps when they leave.
     pub(crate) tx_stamps: TxStamps,
+    /// What moves the datagrams.
+    pub(crate) transport: Transport,
     /// When to start, so that several hosts start together; at once if `None`.
     pub(crate) start_at: Option<SystemTime>,
     /// What is asked, and by whom.
@@ -105,11 +109,11 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
     let findings = thread::scope(|scope| {
         let mut threads = Vec::new();
         for ((task, live), &core) in tasks.into_iter().zip(&live).zip(&plan.cores) {
-            let (ready, start, reporter) = (ready.clone(), start.clone(), reporter.clone());
-            threads.push(scope.spawn(move || {
-                let engine = prepare(core, task, reporter, live, stop, &ready)?;
-                // The other end is dropped when another thread could not prepare.
-                start.recv().ok().map(|start| engine.run(start))
+            let post = Post { core, task, reporter: reporter.clone(), live, stop };
+            let (ready, start) = (ready.clone(), start.clone());
+            threads.push(scope.spawn(move || match plan.transport {
+                Transport::IoUring => post.work(UringExchange::new, &ready, &start),
+                Transport::Mmsg => post.work(MmsgExchange::new, &ready, &start),
             }));
         }
         drop(ready);
@@ -139,32 +143,54 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
     Ok(Outcome { counts, measures, seconds, started, sending, interrupted: stop.load(Relaxed) })
 }
 
-fn prepare<'a>(
+/// What one thread is given.
+struct Post<'a> {
     core: usize,
     task: Task,
     reporter: Reporter,
     live: &'a Live,
     stop: &'a AtomicBool,
-    ready: &Sender<Ready>,
-) -> Option<Engine<'a>> {
-    let clients = task.sources.len();
-    let engine = if pin_to(core) {
-        Engine::new(task, reporter, live, stop).map_err(|(client, error)| {
+}
+
+impl<'a> Post<'a> {
+    /// Runs the load once everybody is ready; `None` if somebody cannot be.
+    fn work<X: Exchange>(
+        self,
+        exchange: impl Fn(ClientSockets, ExchangeSizes) -> io::Result<X>,
+        ready: &Sender<Ready>,
+        start: &Receiver<u64>,
+    ) -> Option<io::Result<Findings>> {
+        let (said, engine) = match self.prepare(exchange) {
+            Ok(engine) => (Ok(()), Some(engine)),
+            Err(sentence) => (Err(sentence), None),
+        };
+        // Who asks has gone when another thread could not prepare, and so has who starts.
+        drop(ready.send(said));
+        let engine = engine?;
+        start.recv().ok().map(|start| engine.run(start))
+    }
+
+    fn prepare<X: Exchange>(
+        self,
+        exchange: impl Fn(ClientSockets, ExchangeSizes) -> io::Result<X>,
+    ) -> Result<Engine<'a, X>, String> {
+        let Self { core, task, reporter, live, stop } = self;
+        if !pin_to(core) {
+            return Err(format!("cannot pin a thread to cpu {core}"));
+        }
+        let clients = task.sources.len();
+        let sockets = task.open().map_err(|(client, error)| {
             format!(
                 "cannot open client socket {} of {clients}: {error}{}",
                 client + 1,
                 advice(&error, clients)
             )
-        })
-    } else {
-        Err(format!("cannot pin a thread to cpu {core}"))
-    };
-    let (said, engine) = match engine {
-        Ok(engine) => (Ok(()), Some(engine)),
-        Err(sentence) => (Err(sentence), None),
-    };
-    drop(ready.send(said));
-    engine
+        })?;
+        let exchange = exchange(sockets, task.sizes()).map_err(|error| {
+            format!("cannot listen on {clients} client sockets: {error}{}", advice(&error, clients))
+        })?;
+        Ok(Engine::new(task, exchange, reporter, live, stop))
+    }
 }
 
 /// EMFILE, for which std has no name.

@@ -38,11 +38,6 @@ impl Sampler {
         }
     }
 
-    /// Whether any is chosen.
-    pub(crate) fn is_on(&self) -> bool {
-        self.every > 0
-    }
-
     /// Whether the next request is chosen.
     #[inline]
     pub(crate) fn choose(&mut self) -> bool {

@@ -20,10 +20,12 @@ const BAR: usize = 20;
 pub(crate) fn heading(sweep: &Sweep) -> String {
     let plan = &sweep.plan;
     format!(
-        "{}: trials of {:.1} s from {} clients; latency from the intended send time\n{:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9}\n",
+        "{}: trials of {:.1} s from {} clients, generator on cpu {} ({}); latency from the intended send time\n{:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9}\n",
         plan.target,
         plan.duration.as_secs_f64(),
         plan.clients,
+        report::cpus(plan),
+        plan.transport.name(),
         "offered/s",
         "sent/s",
         "answers/s",
@@ -149,6 +151,7 @@ pub(crate) fn json(sweep: &Sweep) -> Value {
         "target": sweep.plan.target.to_string(),
         "clients": sweep.plan.clients,
         "cpus": sweep.plan.cores,
+        "engine": sweep.plan.transport.name(),
         "trial_s": sweep.plan.duration.as_secs_f64(),
         "timeout_s": sweep.plan.timeout.as_secs_f64(),
         "interrupted": sweep.interrupted,

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod engines;
+
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,6 +16,8 @@ use std::{env, fs, process};
 
 use serde_json::Value;
 use socket2::SockRef;
+
+use self::engines::on_both_engines;
 
 /// A server that answers each request with the datagrams that `answer` makes of it, until it is dropped.
 struct Server {
@@ -92,11 +96,12 @@ fn ntpload(arguments: &[&str]) -> Output {
 }
 
 /// The JSON of a run with these options, and its exit code.
-fn run(target: SocketAddr, options: &[&str]) -> (Value, i32) {
+fn run(engine: &str, target: SocketAddr, options: &[&str]) -> (Value, i32) {
     let target = target.to_string();
     let common = ["run", &target, "--json", "-", "--duration", "1s", "--timeout", "1s", "--allow-lag"];
+    let options = [&["--engine", engine], options].concat();
     let rate = if options.contains(&"--rate") { &[][..] } else { &["--rate", "1000"] };
-    let output = ntpload(&[&common, rate, options].concat());
+    let output = ntpload(&[&common[..], rate, &options].concat());
     let json = serde_json::from_slice(&output.stdout);
     let json = json.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     (json, output.status.code().unwrap())
@@ -107,20 +112,32 @@ fn count(json: &Value, name: &str) -> u64 {
     json.pointer(&pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{name} in {json:#}"))
 }
 
-#[test]
-fn every_kind_of_client_gets_its_answer() {
+on_both_engines! {
+    every_kind_of_client_gets_its_answer
+    silence_is_no_loss_where_it_is_right
+    answers_to_probes_are_not_wanted
+    probes_alone_are_no_failure_if_nobody_answers_them
+    weights_arrive_as_they_were_asked_for
+    signed_requests_want_signed_replies
+    interleaved_replies_are_known
+    some_clients_ask_much_more_by_zipfs_law
+    every_request_can_come_from_an_address_of_its_own
+    sources_may_be_ipv6_but_not_the_other_family
+    captured_requests_are_sent_again
+}
+
+fn every_kind_of_client_gets_its_answer(engine: &str) {
     let server = Server::start(careful);
     for kind in ["v1", "v2", "v3", "v4", "ntpd", "minimised", "ef", "interleaved"] {
-        let (json, code) = run(server.address, &["--mix", kind]);
+        let (json, code) = run(engine, server.address, &["--mix", kind]);
         assert_eq!((count(&json, "answered"), code), (1_000, 0), "{kind}: {:#}", json["counts"]);
         assert_eq!(count(&json, "silent") + count(&json, "invalid"), 0, "{kind}");
     }
 }
 
-#[test]
-fn silence_is_no_loss_where_it_is_right() {
+fn silence_is_no_loss_where_it_is_right(engine: &str) {
     let server = Server::start(careful);
-    let (json, _) = run(server.address, &["--mix", "hostile"]);
+    let (json, _) = run(engine, server.address, &["--mix", "hostile"]);
     assert_eq!(count(&json, "lost") + count(&json, "invalid"), 0, "{:#}", json["counts"]);
     assert_eq!(count(&json, "answered") + count(&json, "silent"), 1_000, "{:#}", json["counts"]);
     // A fifth of the hostile profile are clients.
@@ -129,8 +146,7 @@ fn silence_is_no_loss_where_it_is_right() {
 }
 
 /// A server that answers whatever it gets.
-#[test]
-fn answers_to_probes_are_not_wanted() {
+fn answers_to_probes_are_not_wanted(engine: &str) {
     let server = Server::start(|request, _| {
         let mut padded = request.to_vec();
         padded.resize(48, 0);
@@ -150,7 +166,7 @@ fn answers_to_probes_are_not_wanted() {
         ("mode1", 1_000, 0, 0),
         ("oversized", 1_000, 0, 0),
     ] {
-        let (json, _) = run(server.address, &["--mix", mix]);
+        let (json, _) = run(engine, server.address, &["--mix", mix]);
         assert_eq!(count(&json, "answered"), answered, "{mix}: {:#}", json["counts"]);
         assert_eq!(count(&json, "lost"), lost, "{mix}: {:#}", json["counts"]);
         assert_eq!(count(&json, "invalid_reasons.unwanted"), invalid, "{mix}: {:#}", json["counts"]);
@@ -158,35 +174,32 @@ fn answers_to_probes_are_not_wanted() {
     }
 }
 
-#[test]
-fn probes_alone_are_no_failure_if_nobody_answers_them() {
+fn probes_alone_are_no_failure_if_nobody_answers_them(engine: &str) {
     let server = Server::start(careful);
-    let (json, code) = run(server.address, &["--mix", "mode7,truncated", "--rate", "100"]);
+    let (json, code) = run(engine, server.address, &["--mix", "mode7,truncated", "--rate", "100"]);
     assert_eq!((count(&json, "silent"), code), (100, 0), "{json:#}");
     let server = Server::start(|request, _| vec![[&[0x16, 0x82][..], &request[2..12]].concat()]);
-    let (json, code) = run(server.address, &["--mix", "mode6", "--rate", "100"]);
+    let (json, code) = run(engine, server.address, &["--mix", "mode6", "--rate", "100"]);
     assert_eq!((count(&json, "answered"), code), (100, 0), "{json:#}");
     assert!(json["warnings"].as_array().unwrap().contains(&"control_answered".into()), "{json:#}");
 }
 
-#[test]
-fn weights_arrive_as_they_were_asked_for() {
+fn weights_arrive_as_they_were_asked_for(engine: &str) {
     let versions = Arc::new([const { std::sync::atomic::AtomicU64::new(0) }; 8]);
     let seen = Arc::clone(&versions);
     let server = Server::start(move |request, peer| {
         seen[usize::from(request[0] >> 3 & 7)].fetch_add(1, Relaxed);
         careful(request, peer)
     });
-    let (json, _) = run(server.address, &["--mix", "v4=80,v3=20", "--rate", "5000"]);
+    let (json, _) = run(engine, server.address, &["--mix", "v4=80,v3=20", "--rate", "5000"]);
     assert_eq!(count(&json, "answered"), 5_000);
     let [v3, v4] = [3, 4].map(|version: usize| versions[version].load(Relaxed));
     assert_eq!(v3 + v4, 5_000);
     assert!(v3.abs_diff(1_000) < 150, "{v3} of version 3");
 }
 
-#[test]
-fn signed_requests_want_signed_replies() {
-    let file = env::temp_dir().join(format!("ntpload-keys-{}", process::id()));
+fn signed_requests_want_signed_replies(engine: &str) {
+    let file = env::temp_dir().join(format!("ntpload-keys-{engine}-{}", process::id()));
     fs::write(&file, "7 MD5 secret\n").unwrap();
     let key = format!("{}:7", file.display());
     // Bare time, a crypto-NAK, and a code that is no code.
@@ -197,7 +210,7 @@ fn signed_requests_want_signed_replies() {
         let tail: &[u8] = [&[][..], &[0; 4], &[9; 20]][number % 3];
         vec![[&time(request, 4)[..], tail].concat()]
     });
-    let (json, code) = run(server.address, &["--mix", "mac", "--key", &key, "--rate", "900"]);
+    let (json, code) = run(engine, server.address, &["--mix", "mac", "--key", &key, "--rate", "900"]);
     assert_eq!((count(&json, "lost"), code), (900, 1), "{:#}", json["counts"]);
     assert_eq!(count(&json, "invalid_reasons.mac"), 600);
     assert_eq!(count(&json, "invalid_reasons.crypto_nak"), 300);
@@ -208,8 +221,7 @@ fn signed_requests_want_signed_replies() {
 }
 
 /// RFC 9769 §2: origin := the request's receive timestamp, transmit := when the reply before left.
-#[test]
-fn interleaved_replies_are_known() {
+fn interleaved_replies_are_known(engine: &str) {
     let mut clients = HashMap::new();
     let mut clock = 0xE000_0000_0000_0000_u64;
     let server = Server::start(move |request, peer| {
@@ -224,21 +236,20 @@ fn interleaved_replies_are_known() {
         vec![reply]
     });
     let options = ["--mix", "interleaved", "--rate", "200", "--clients", "4"];
-    let (json, _) = run(server.address, &options);
+    let (json, _) = run(engine, server.address, &options);
     assert_eq!(count(&json, "answered"), 200, "{:#}", json["counts"]);
     // All but the first of each client, unless two were on their way at once on a busy machine.
     assert!(count(&json, "interleaved") >= 150, "{:#}", json["counts"]);
 }
 
-#[test]
-fn some_clients_ask_much_more_by_zipfs_law() {
+fn some_clients_ask_much_more_by_zipfs_law(engine: &str) {
     let counts = Arc::new(Mutex::new(HashMap::new()));
     let seen = Arc::clone(&counts);
     let server = Server::start(move |request, peer| {
         *seen.lock().unwrap().entry(peer).or_insert(0) += 1;
         careful(request, peer)
     });
-    run(server.address, &["--zipf", "1", "--clients", "64"]);
+    run(engine, server.address, &["--zipf", "1", "--clients", "64"]);
     let mut counts: Vec<u32> = counts.lock().unwrap().values().copied().collect();
     counts.sort_unstable();
     // 1 / (1 + 1/2 + ... + 1/64) = 21 %.
@@ -248,15 +259,14 @@ fn some_clients_ask_much_more_by_zipfs_law() {
 }
 
 /// All of 127.0.0.0/8 is routed to this machine.
-#[test]
-fn every_request_can_come_from_an_address_of_its_own() {
+fn every_request_can_come_from_an_address_of_its_own(engine: &str) {
     let sources = Arc::new(Mutex::new(HashMap::new()));
     let seen = Arc::clone(&sources);
     let server = Server::start(move |request, peer| {
         *seen.lock().unwrap().entry(peer.ip()).or_insert(0) += 1;
         careful(request, peer)
     });
-    let (json, code) = run(server.address, &["--sources", "127.9.0.0/16", "--clients", "4"]);
+    let (json, code) = run(engine, server.address, &["--sources", "127.9.0.0/16", "--clients", "4"]);
     assert_eq!((count(&json, "answered"), code), (1_000, 0), "{:#}", json["counts"]);
     {
         let sources = sources.lock().unwrap();
@@ -266,15 +276,14 @@ fn every_request_can_come_from_an_address_of_its_own() {
         assert!(sources.keys().all(inside));
     }
     sources.lock().unwrap().clear();
-    run(server.address, &["--sources", "127.9.0.0/28", "--zipf", "2"]);
+    run(engine, server.address, &["--sources", "127.9.0.0/28", "--zipf", "2"]);
     let sources = sources.lock().unwrap();
     // 1 / (1 + 1/4 + 1/9 + ... + 1/256) = 63 %.
     let most = sources.values().max().unwrap();
     assert!(sources.len() <= 16 && (550..710).contains(most), "{sources:?}");
 }
 
-#[test]
-fn sources_may_be_ipv6_but_not_the_other_family() {
+fn sources_may_be_ipv6_but_not_the_other_family(engine: &str) {
     let v4 = Server::start(careful);
     let target = v4.address.to_string();
     let output = ntpload(&["run", &target, "--rate", "1", "--sources", "fd00::/64"]);
@@ -282,15 +291,14 @@ fn sources_may_be_ipv6_but_not_the_other_family() {
     match Server::start_at(Ipv6Addr::LOCALHOST.into(), careful) {
         Err(error) => println!("skipped: this machine has no ::1: {error}"),
         Ok(server) => {
-            let (json, code) = run(server.address, &["--sources", "::1/128"]);
+            let (json, code) = run(engine, server.address, &["--sources", "::1/128"]);
             assert_eq!((count(&json, "answered"), code), (1_000, 0), "{:#}", json["counts"]);
         }
     }
 }
 
-#[test]
-fn captured_requests_are_sent_again() {
-    let file = env::temp_dir().join(format!("ntpload-replay-{}.pcap", process::id()));
+fn captured_requests_are_sent_again(engine: &str) {
+    let file = env::temp_dir().join(format!("ntpload-replay-{engine}-{}.pcap", process::id()));
     let mut pcap = Vec::new();
     for word in [0xA1B2_C3D4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
         pcap.extend(word.to_le_bytes());
@@ -315,7 +323,7 @@ fn captured_requests_are_sent_again() {
         number += 1;
         careful(request, peer)
     });
-    let (json, code) = run(server.address, &["--replay", file.to_str().unwrap()]);
+    let (json, code) = run(engine, server.address, &["--replay", file.to_str().unwrap()]);
     assert_eq!((count(&json, "answered"), code), (1_000, 0), "{:#}", json["counts"]);
     fs::write(&file, "not a capture").unwrap();
     let output = ntpload(&["run", "127.0.0.1", "--rate", "1", "--replay", file.to_str().unwrap()]);

@@ -1,5 +1,7 @@
 //! `ntpload run` against servers whose every misdeed is known: the accounts must state exactly that.
 
+mod engines;
+
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use socket2::SockRef;
+
+use self::engines::on_both_engines;
 
 /// What a server does with one request.
 #[derive(Clone, Copy)]
@@ -117,15 +121,16 @@ fn ntpload(arguments: &[&str]) -> Output {
 }
 
 /// The JSON of a run with these options, and its exit code. How late a busy machine was does not count.
-fn run(target: SocketAddr, options: &[&str]) -> (Value, i32) {
-    run_strictly(target, &[&["--allow-lag"], options].concat())
+fn run(engine: &str, target: SocketAddr, options: &[&str]) -> (Value, i32) {
+    run_strictly(engine, target, &[&["--allow-lag"], options].concat())
 }
 
-fn run_strictly(target: SocketAddr, options: &[&str]) -> (Value, i32) {
+fn run_strictly(engine: &str, target: SocketAddr, options: &[&str]) -> (Value, i32) {
     let target = target.to_string();
-    let output = ntpload(&[&["run", &target, "--json", "-"], options].concat());
-    let json = serde_json::from_slice(&output.stdout);
+    let output = ntpload(&[&["run", &target, "--json", "-", "--engine", engine], options].concat());
+    let json: Result<Value, _> = serde_json::from_slice(&output.stdout);
     let json = json.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(json["engine"], engine);
     (json, output.status.code().unwrap())
 }
 
@@ -136,8 +141,18 @@ fn assert_counts(json: &Value, expected: &[(&str, u64)]) {
     }
 }
 
-#[test]
-fn the_accounts_state_exactly_what_the_server_did() {
+on_both_engines! {
+    a_server_that_answers_garbage_is_told_from_one_that_is_silent
+    the_accounts_state_exactly_what_the_server_did
+    replies_that_are_none_leave_their_requests_unanswered
+    latency_counts_from_the_intended_time
+    a_closed_loop_loses_nothing_and_keeps_its_bound
+    nobody_there_is_said_and_ends_early
+    a_rate_beyond_the_machine_is_the_generators_fault
+    an_interrupted_run_tells_what_it_has
+}
+
+fn the_accounts_state_exactly_what_the_server_did(engine: &str) {
     let server = Server::start(|n| match n {
         n if n % 100 == 7 => Deed::Drop,
         n if n % 1000 == 3 => Deed::Duplicate,
@@ -146,7 +161,7 @@ fn the_accounts_state_exactly_what_the_server_did() {
         n if n % 200 == 9 && n < 1000 => Deed::Delay(Duration::from_millis(1_500)),
         _ => Deed::Answer,
     });
-    let (json, code) = run(server.address, &["--rate", "1k", "--duration", "3s", "--timeout", "1s"]);
+    let (json, code) = run(engine, server.address, &["--rate", "1k", "--duration", "3s", "--timeout", "1s"]);
     assert_counts(
         &json,
         &[
@@ -170,8 +185,7 @@ fn the_accounts_state_exactly_what_the_server_did() {
     assert_eq!((&json["version"], code), (&Value::from(1), 0));
 }
 
-#[test]
-fn replies_that_are_none_leave_their_requests_unanswered() {
+fn replies_that_are_none_leave_their_requests_unanswered(engine: &str) {
     let server = Server::start(|n| match n % 8 {
         0 => Deed::Patch(0, &[0b00_100_011]),
         1 => Deed::Patch(0, &[0b00_011_100]),
@@ -183,7 +197,8 @@ fn replies_that_are_none_leave_their_requests_unanswered() {
         6 => Deed::Patch(0, b"\xE4\0\0\0\0\0\0\0\0\0\0\0RATE"),
         _ => Deed::Answer,
     });
-    let (json, code) = run(server.address, &["--rate", "400", "--duration", "1s", "--timeout", "500ms"]);
+    let (json, code) =
+        run(engine, server.address, &["--rate", "400", "--duration", "1s", "--timeout", "500ms"]);
     assert_counts(
         &json,
         &[
@@ -207,11 +222,10 @@ fn replies_that_are_none_leave_their_requests_unanswered() {
 
 /// A server that stands still for 200 ms makes every request of that time wait, not only the one it held in
 /// its hands: that is a tenth of the requests of two seconds.
-#[test]
-fn latency_counts_from_the_intended_time() {
+fn latency_counts_from_the_intended_time(engine: &str) {
     let server =
         Server::start(|n| if n == 500 { Deed::Stall(Duration::from_millis(200)) } else { Deed::Answer });
-    let (json, code) = run(server.address, &["--rate", "1k", "--duration", "2s"]);
+    let (json, code) = run(engine, server.address, &["--rate", "1k", "--duration", "2s"]);
     let latency = |quantile: &str| json["latency_us"]["intended"][quantile].as_f64().unwrap();
     assert!(latency("p99") > 120_000.0, "{:#}", json["latency_us"]);
     assert!(latency("max") >= 199_000.0, "{:#}", json["latency_us"]);
@@ -220,27 +234,26 @@ fn latency_counts_from_the_intended_time() {
     assert_eq!(code, 0);
 }
 
-#[test]
-fn a_closed_loop_loses_nothing_and_keeps_its_bound() {
+fn a_closed_loop_loses_nothing_and_keeps_its_bound(engine: &str) {
     let server = Server::start(|_| Deed::Answer);
-    let (json, code) = run(server.address, &["--max", "--outstanding", "8", "--duration", "500ms"]);
+    let (json, code) = run(engine, server.address, &["--max", "--outstanding", "8", "--duration", "500ms"]);
     assert_eq!(json["counts"]["answered"], json["counts"]["scheduled"]);
     assert_counts(&json, &[("lost", 0), ("late", 0), ("unsent", 0)]);
     assert!(json["rate"]["answered"].as_f64().unwrap() > 100.0);
     assert_eq!((&json["outstanding"], code), (&Value::from(8), 0));
 }
 
-#[test]
-fn nobody_there_is_said_and_ends_early() {
+fn nobody_there_is_said_and_ends_early(engine: &str) {
     // Below the range that sockets get their ports from, so no test running beside this one gets it.
     let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let start = Instant::now();
-    let output = ntpload(&["run", &closed.to_string(), "--rate", "100", "--duration", "60s"]);
+    let closed_port = closed.to_string();
+    let output = ntpload(&["run", &closed_port, "--rate", "100", "--duration", "60s", "--engine", engine]);
     assert!(start.elapsed() < Duration::from_secs(20));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("nothing listens there"), "{text}");
     assert_eq!(output.status.code(), Some(1));
-    let (json, code) = run(closed, &["--rate", "100", "--duration", "60s", "--warmup", "10s"]);
+    let (json, code) = run(engine, closed, &["--rate", "100", "--duration", "60s", "--warmup", "10s"]);
     assert_eq!(
         (json["warnings"].as_array().unwrap(), code),
         (&vec!["refused".into()], 1),
@@ -248,29 +261,28 @@ fn nobody_there_is_said_and_ends_early() {
     );
 
     let silent = Server::start(|_| Deed::Drop);
-    let (json, code) = run(silent.address, &["--rate", "100", "--duration", "500ms", "--timeout", "100ms"]);
+    let (json, code) =
+        run(engine, silent.address, &["--rate", "100", "--duration", "500ms", "--timeout", "100ms"]);
     assert_counts(&json, &[("sent", 50), ("lost", 50), ("answered", 0)]);
     assert_eq!((json["warnings"][0].as_str(), code), (Some("no_answer"), 1));
 }
 
-#[test]
-fn a_rate_beyond_the_machine_is_the_generators_fault() {
+fn a_rate_beyond_the_machine_is_the_generators_fault(engine: &str) {
     let server = Server::start(|_| Deed::Answer);
     let options = ["--rate", "50M", "--duration", "20ms", "--timeout", "10ms"];
-    let (json, code) = run_strictly(server.address, &options);
+    let (json, code) = run_strictly(engine, server.address, &options);
     assert_eq!(json["generator_ok"], Value::from(false));
     assert_eq!(json["counts"]["scheduled"], Value::from(1_000_000));
     assert!(json["counts"]["unsent_reasons"]["behind"].as_u64().unwrap() > 0);
     assert!(json["warnings"].as_array().unwrap().contains(&"behind".into()));
     assert_eq!(code, 1);
-    assert_eq!(run(server.address, &options).1, 0, "--allow-lag");
+    assert_eq!(run(engine, server.address, &options).1, 0, "--allow-lag");
 }
 
-#[test]
-fn an_interrupted_run_tells_what_it_has() {
+fn an_interrupted_run_tells_what_it_has(engine: &str) {
     let server = Server::start(|_| Deed::Answer);
     let child = Command::new(env!("CARGO_BIN_EXE_ntpload"))
-        .args(["run", &server.address.to_string(), "--rate", "100", "--duration", "60s"])
+        .args(["run", &server.address.to_string(), "--rate", "100", "--duration", "60s", "--engine", engine])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -354,8 +366,7 @@ fn clients_are_as_many_as_files_and_ports_allow() {
     assert!(said.contains("ip_local_port_range") || said.contains("ulimit"), "{said}");
 }
 
-#[test]
-fn a_server_that_answers_garbage_is_told_from_one_that_is_silent() {
+fn a_server_that_answers_garbage_is_told_from_one_that_is_silent(engine: &str) {
     // What looks like a part of a private response, of a control response, of nothing, and nothing at all.
     let server = Server::start(|n| match n % 4 {
         0 => Deed::Patch(0, &[0x97, 0x01]),
@@ -363,7 +374,8 @@ fn a_server_that_answers_garbage_is_told_from_one_that_is_silent() {
         2 => Deed::Patch(24, &[0xFF; 24]),
         _ => Deed::Cut(0),
     });
-    let (json, code) = run(server.address, &["--rate", "400", "--duration", "1s", "--timeout", "300ms"]);
+    let (json, code) =
+        run(engine, server.address, &["--rate", "400", "--duration", "1s", "--timeout", "300ms"]);
     let reasons =
         [("invalid_reasons.mode", 200), ("invalid_reasons.origin", 100), ("invalid_reasons.length", 100)];
     assert_counts(&json, &[&[("answered", 0), ("lost", 400), ("invalid", 400)], &reasons[..]].concat());

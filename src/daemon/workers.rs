@@ -1,6 +1,5 @@
 //! Starts the pinned threads on the best datapath that works here, and notices when one ends.
 
-use std::fs;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::datapath::{Backend, Query, Worker};
 use crate::server::{Counters, Monitor, ServingState};
 use crate::snapshot::Publisher;
 use crate::sys::thread::interrupt_until_ended;
+use crate::sys::uring;
 
 /// Which datapath to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,8 @@ impl Crew<'_> {
         let error = match ready {
             Ok(ready) if ready.len() == self.cores.len() => return Ok(workers),
             Ok(_) => io::Error::other("a worker ended before it was ready"),
-            Err(error) => explain(backend, error),
+            Err(error) if backend == Backend::IoUring => uring::explain(error),
+            Err(error) => error,
         };
         workers.stop();
         Err(error)
@@ -144,27 +145,4 @@ impl Workers {
             Err(_) => io::Error::other("a worker panicked"),
         })
     }
-}
-
-/// io_uring is refused in a few well-known ways; each has its mend. Errors of our own explain themselves.
-fn explain(backend: Backend, error: io::Error) -> io::Error {
-    if backend != Backend::IoUring || error.raw_os_error().is_none() {
-        return error;
-    }
-    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let why = match (error.raw_os_error(), disabled.trim()) {
-        (Some(libc::EPERM), "1" | "2") => {
-            format!("kernel.io_uring_disabled={} (to allow it: sysctl -w kernel.io_uring_disabled=0)", disabled.trim())
-        }
-        (Some(libc::EPERM | libc::EACCES), _) => {
-            "a seccomp filter forbids it (to allow it in a container: a seccomp profile with io_uring_setup, io_uring_enter \
-             and io_uring_register)"
-                .to_owned()
-        }
-        (Some(libc::ENOSYS), _) => "this kernel was built without it, or a seccomp filter hides it".to_owned(),
-        (Some(libc::EINVAL), _) => "this kernel is older than Linux 6.1".to_owned(),
-        (Some(libc::ENOMEM), _) => "the memory limit is too low (to raise it: ulimit -l unlimited)".to_owned(),
-        _ => "unexpected".to_owned(),
-    };
-    io::Error::new(error.kind(), format!("io_uring is not available: {error}: {why}"))
 }

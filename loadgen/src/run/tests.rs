@@ -13,6 +13,7 @@ use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet};
 
 use super::*;
 use crate::json;
+use crate::transport::Choice;
 
 /// A server that answers the n-th request, which came so long after the first, at the time `when` says.
 struct Server {
@@ -115,6 +116,7 @@ fn plan(target: SocketAddr, load: Load, duration: Duration) -> Plan {
         arrivals: Arrivals::Fixed,
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::OneIn(1),
+        transport: Choice::Auto.settle().unwrap(),
         start_at: None,
         keep_seconds: false,
         requests: Requests::default(),

@@ -12,7 +12,7 @@ const PAGE: usize = 4096;
 
 /// A ring of `count` buffers of `stride` bytes. A buffer belongs to the kernel while its number is in the
 /// ring, and to us from the completion that names it until [`recycle`](Self::recycle).
-pub(super) struct BufferRing {
+pub(in crate::sys) struct BufferRing {
     entries: NonNull<BufRingEntry>,
     buffers: NonNull<u8>,
     count: u16,
@@ -22,7 +22,7 @@ pub(super) struct BufferRing {
 
 impl BufferRing {
     /// `count` must be a power of two, `stride` a multiple of 64.
-    pub(super) fn new(count: u16, stride: usize) -> Self {
+    pub(in crate::sys) fn new(count: u16, stride: usize) -> Self {
         let mut ring = Self {
             entries: allocate(entries_layout(count)).cast(),
             buffers: allocate(buffers_layout(count, stride)),
@@ -41,7 +41,7 @@ impl BufferRing {
     ///
     /// # Safety
     /// The ring that `submitter` belongs to must have no receive armed when `self` is dropped.
-    pub(super) unsafe fn register(&self, submitter: &Submitter<'_>, group: u16) -> io::Result<()> {
+    pub(in crate::sys) unsafe fn register(&self, submitter: &Submitter<'_>, group: u16) -> io::Result<()> {
         // SAFETY: `entries` is page-aligned memory of `count` entries; the caller keeps `self` alive as long
         // as the kernel uses it.
         unsafe { submitter.register_buf_ring_with_flags(self.entries.as_ptr() as u64, self.count, group, 0) }
@@ -52,14 +52,14 @@ impl BufferRing {
     /// # Safety
     /// A completion must have named `id`, and `recycle(id)` must not be called before the pointer's last use.
     #[inline]
-    pub(super) unsafe fn buffer(&self, id: u16) -> Option<NonNull<u8>> {
+    pub(in crate::sys) unsafe fn buffer(&self, id: u16) -> Option<NonNull<u8>> {
         // SAFETY: the offset is inside the allocation of count * stride bytes because id < count.
         (id < self.count).then(|| unsafe { self.buffers.add(usize::from(id) * self.stride) })
     }
 
     /// Gives a buffer back; the kernel sees it at the next [`publish`](Self::publish).
     #[inline]
-    pub(super) fn recycle(&mut self, id: u16) {
+    pub(in crate::sys) fn recycle(&mut self, id: u16) {
         debug_assert!(id < self.count);
         let slot = usize::from(self.tail & (self.count - 1));
         // SAFETY: slot < count, so the entry is inside the allocation. The kernel reads entries only below
@@ -74,7 +74,7 @@ impl BufferRing {
 
     /// Makes every recycled buffer available to the kernel.
     #[inline]
-    pub(super) fn publish(&mut self) {
+    pub(in crate::sys) fn publish(&mut self) {
         self.tail_cell().store(self.tail, Ordering::Release);
     }
 

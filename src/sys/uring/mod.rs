@@ -9,12 +9,12 @@ mod buffers;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{io, mem};
+use std::{fs, io, mem};
 
 use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{Builder, IoUring, cqueue, opcode, squeue};
 
-use self::buffers::BufferRing;
+pub(super) use self::buffers::BufferRing;
 use super::cmsg::{CONTROL_SPACE, NAME_SPACE};
 use super::message::{IoTally, Parts, Received, SocketState};
 use super::send::{ReplyMemory, SendChunk, SendChunks};
@@ -27,7 +27,7 @@ const BUFFER_GROUP: u16 = 0;
 const OUT_HEADER: usize = 16;
 
 /// A receive that fails this often in a row, without a datagram between, will not recover.
-const FAILURES_IN_A_ROW: u32 = 1000;
+pub(super) const FAILURES_IN_A_ROW: u32 = 1000;
 
 /// A multishot receive hands over this many datagrams in one go before the kernel looks whether enough
 /// completions are there. When so many came, more are probably queued: the next wait collects them without
@@ -38,7 +38,7 @@ const MULTISHOT_RUN: usize = 32;
 const COLLECT: usize = 2 * MULTISHOT_RUN;
 
 /// How long a cancelled receive may take to end.
-const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 
 /// One worker's sockets, served by an io_uring of its own. All memory is allocated at the start.
 pub struct UringSockets {
@@ -77,22 +77,10 @@ impl UringSockets {
     /// socket. Fails where the kernel or a seccomp filter refuses io_uring, or where it is older than Linux
     /// 6.1, which has all that is used here.
     pub fn new(sockets: Arc<[ServeSocket]>, sizes: UringSizes) -> io::Result<Self> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_submit_all()
-            .setup_cqsize(sizes.completions)
-            .build(sizes.entries)?;
-        let stride = (OUT_HEADER + NAME_SPACE + CONTROL_SPACE + sizes.payload).next_multiple_of(64);
-        let buffers = BufferRing::new(sizes.buffers, stride);
-        // SAFETY: msghdr is a C struct of integers and pointers; all zeroes is the empty message.
-        let mut message: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
-        message.msg_namelen = NAME_SPACE as libc::socklen_t;
-        message.msg_controllen = CONTROL_SPACE as _;
         let mut this = Self {
-            ring,
-            buffers,
-            message,
+            ring: builder(sizes.completions).build(sizes.entries)?,
+            buffers: BufferRing::new(sizes.buffers, buffer_size(sizes.payload)),
+            message: message(),
             states: vec![SocketState::default(); sockets.len()],
             armed: vec![false; sockets.len()],
             replies: SendChunk::new(sizes.send_chunks),
@@ -113,7 +101,7 @@ impl UringSockets {
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.arm()?;
         self.tally.kernel_entries += 1;
-        if self.busy { self.enter(COLLECT, Duration::ZERO) } else { self.enter(1, timeout) }
+        if self.busy { enter(&self.ring, COLLECT, Duration::ZERO) } else { enter(&self.ring, 1, timeout) }
     }
 
     /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the
@@ -134,15 +122,6 @@ impl UringSockets {
     /// What happened since the start.
     pub fn tally(&self) -> &IoTally {
         &self.tally
-    }
-
-    /// Submits what is queued and waits for so many completions.
-    fn enter(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
-        let timeout = Timespec::from(timeout);
-        match self.ring.submitter().submit_with_args(completions, &SubmitArgs::new().timespec(&timeout)) {
-            Err(error) if !is_passing(&error) => Err(error),
-            _ => Ok(()),
-        }
     }
 
     fn register(&mut self) -> io::Result<()> {
@@ -253,7 +232,7 @@ impl UringSockets {
         while self.armed.contains(&true) {
             // Every cancelled receive posts one last completion; datagrams that still come are dropped with
             // their buffers.
-            self.enter(1, CANCEL_PATIENCE)?;
+            enter(&self.ring, 1, CANCEL_PATIENCE)?;
             let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
             if !cqueue::more(completion.flags()) {
                 self.armed[completion.user_data() as usize] = false;
@@ -275,19 +254,84 @@ impl Drop for UringSockets {
     }
 }
 
+/// Whether io_uring can be had here, with all that is used of it.
+///
+/// # Errors
+/// Why not, and what to do about it.
+pub fn probe() -> io::Result<()> {
+    let try_all = || {
+        let mut ring = builder(2).build(1)?;
+        ring.submitter().register_files_sparse(1)?;
+        push(&mut ring, &opcode::Nop::new().build())?;
+        ring.submit_and_wait(1)
+    };
+    try_all().map(drop).map_err(explain)
+}
+
+/// io_uring is refused in a few well-known ways; each has its mend. Errors of our own explain themselves.
+pub fn explain(error: io::Error) -> io::Error {
+    let Some(code) = error.raw_os_error() else { return error };
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let why = match (code, disabled.trim()) {
+        (libc::EPERM, "1" | "2") => {
+            format!("kernel.io_uring_disabled={} (to allow it: sysctl -w kernel.io_uring_disabled=0)", disabled.trim())
+        }
+        (libc::EPERM | libc::EACCES, _) => {
+            "a seccomp filter forbids it (to allow it in a container: a seccomp profile with io_uring_setup, io_uring_enter \
+             and io_uring_register)"
+                .to_owned()
+        }
+        (libc::ENOSYS, _) => "this kernel was built without it, or a seccomp filter hides it".to_owned(),
+        (libc::EINVAL, _) => "this kernel is older than Linux 6.1".to_owned(),
+        (libc::ENOMEM, _) => "the memory limit is too low (to raise it: ulimit -l unlimited)".to_owned(),
+        _ => "unexpected".to_owned(),
+    };
+    io::Error::new(error.kind(), format!("io_uring is not available: {error}: {why}"))
+}
+
+/// A ring of the kind that is used here, but for its size.
+pub(super) fn builder(completions: u32) -> Builder {
+    let mut builder = IoUring::builder();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_cqsize(completions);
+    builder
+}
+
+/// Bytes of a buffer for payloads of up to `payload` bytes.
+pub(super) fn buffer_size(payload: usize) -> usize {
+    (OUT_HEADER + NAME_SPACE + CONTROL_SPACE + payload).next_multiple_of(64)
+}
+
+/// What a multishot receive asks for beside the payload. It must live as long as the receive.
+pub(super) fn message() -> Box<libc::msghdr> {
+    // SAFETY: msghdr is a C struct of integers and pointers; all zeroes is the empty message.
+    let mut message: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
+    message.msg_namelen = NAME_SPACE as libc::socklen_t;
+    message.msg_controllen = CONTROL_SPACE as _;
+    message
+}
+
+/// Submits what is queued and waits for so many completions.
+pub(super) fn enter(ring: &IoUring, completions: usize, timeout: Duration) -> io::Result<()> {
+    let timeout = Timespec::from(timeout);
+    match ring.submitter().submit_with_args(completions, &SubmitArgs::new().timespec(&timeout)) {
+        Err(error) if !is_passing(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Queues an entry; a full queue is submitted first.
 fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     if ring.submission().is_full() {
         ring.submit()?;
     }
-    // SAFETY: the one kind of entry that is pushed is a receive whose msghdr is boxed in the same struct as
-    // the ring and, like the provided buffers, outlives it.
+    // SAFETY: the only entries with pointers that are pushed here are receives whose msghdr is boxed in the
+    // same struct as the ring and, like the provided buffers, outlives it.
     let pushed = unsafe { ring.submission().push(entry) };
     pushed.map_err(|_| io::Error::other("the io_uring submission queue stays full"))
 }
 
 /// Timeouts and signals end a wait without harm; EBUSY asks to drain completions first.
-fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
 }
 
@@ -298,7 +342,11 @@ fn is_passing(error: &io::Error) -> bool {
 /// `base` must point to a buffer with room for `OUT_HEADER + NAME_SPACE + CONTROL_SPACE + room` bytes, of
 /// which the kernel has written `length`, and which nobody else touches while the parts live.
 #[inline]
-unsafe fn split<'a>(base: *mut u8, length: usize, room: usize) -> Option<(ReplyMemory, Parts<'a>)> {
+pub(super) unsafe fn split<'a>(
+    base: *mut u8,
+    length: usize,
+    room: usize,
+) -> Option<(ReplyMemory, Parts<'a>)> {
     const PAYLOAD_AT: usize = OUT_HEADER + NAME_SPACE + CONTROL_SPACE;
     // SAFETY: the kernel writes these four words first, and any buffer is at least that long and aligned to
     // 64.

@@ -1,0 +1,56 @@
+//! What moves the datagrams: io_uring, or recvmmsg and sendmmsg.
+
+use clap::ValueEnum;
+use ntpring::sys::uring;
+
+use crate::failure::Failure;
+
+/// What the user wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// io_uring, or the other where it is not allowed
+    #[default]
+    Auto,
+    /// Replies and send stamps through an io_uring per thread, requests by sendmmsg
+    #[value(name = "io_uring")]
+    IoUring,
+    /// epoll, recvmmsg and sendmmsg
+    Mmsg,
+}
+
+/// What all threads use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    IoUring,
+    Mmsg,
+}
+
+impl Choice {
+    /// What it comes to on this machine; that it is not what was hoped for is said, once.
+    ///
+    /// # Errors
+    /// io_uring is wanted and cannot be had.
+    pub(crate) fn settle(self) -> Result<Transport, Failure> {
+        if self == Self::Mmsg {
+            return Ok(Transport::Mmsg);
+        }
+        match uring::probe() {
+            Ok(()) => Ok(Transport::IoUring),
+            Err(error) if self == Self::Auto => {
+                eprintln!("ntpload: {error}; using recvmmsg and sendmmsg");
+                Ok(Transport::Mmsg)
+            }
+            Err(error) => Err(Failure::RunTime(error.to_string())),
+        }
+    }
+}
+
+impl Transport {
+    /// Its name for users and in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Mmsg => "mmsg",
+        }
+    }
+}
