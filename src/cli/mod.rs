@@ -1,6 +1,7 @@
 //! Arguments and text; one file per subcommand.
 
 mod check;
+mod doctor;
 mod serve;
 
 use std::ffi::OsString;
@@ -32,6 +33,8 @@ enum Command {
     Serve(serve::Args),
     /// Report everything in an ntp.conf that is wrong, ignored or not active
     Check(check::Args),
+    /// Examine this machine for what stands in the way of serving, and say what mends it
+    Doctor(doctor::Args),
 }
 
 /// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`.
@@ -45,6 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve::run_embedded_default(),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
     }
 }
 

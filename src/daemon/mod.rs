@@ -6,7 +6,7 @@ pub mod configuration;
 mod listen;
 mod logging;
 mod metrics;
-mod owner;
+pub mod owner;
 mod privileges;
 mod signals;
 mod status;
@@ -32,7 +32,7 @@ use crate::snapshot::Publisher;
 use crate::sys::socket::{ServeSocket, SocketOptions};
 
 pub use listen::ListenError;
-pub use workers::DatapathChoice;
+pub use workers::{DatapathChoice, IoUringRefusal};
 
 /// How often the served system variables are renewed.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(1);

@@ -8,10 +8,12 @@
 
 pub mod clock;
 pub mod cmsg;
+pub mod ethtool;
 pub mod exchange;
 pub mod interfaces;
 mod message;
 pub mod mmsg;
+pub mod netdev;
 pub mod sandbox;
 mod send;
 pub mod socket;
