@@ -5,15 +5,6 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// What a driver can do for XDP programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct XdpFeatures {
-    /// Runs programs itself, and sends frames back that they tell it to.
-    pub native: bool,
-    /// Takes frames that are spread over several buffers, as large ones are.
-    pub scattered: bool,
-}
-
 const HEADER: usize = 16;
 const GENERIC_HEADER: usize = 4;
 
@@ -31,18 +22,16 @@ const GET_DEVICE: u8 = 1;
 const INTERFACE_INDEX: u16 = 1;
 const XDP_FEATURES: u16 = 3;
 
-/// The XDP abilities of the interface with this number.
+/// Whether the driver of the interface with this number runs XDP programs itself, as it is set now.
 ///
 /// # Errors
 /// The kernel is older than Linux 6.3, or a filter keeps this process from asking.
-pub fn xdp_features(index: u32) -> io::Result<XdpFeatures> {
+pub fn runs_xdp(index: u32) -> io::Result<bool> {
     const BASIC: u64 = 1;
-    const SCATTERED: u64 = 1 << 5;
     let family = ask(CONTROLLER, GET_FAMILY, FAMILY_NAME, b"netdev\0", FAMILY_ID)?;
     let family = u16::from_ne_bytes(first(&family)?);
     let features = ask(family, GET_DEVICE, INTERFACE_INDEX, &index.to_ne_bytes(), XDP_FEATURES)?;
-    let features = u64::from_ne_bytes(first(&features)?);
-    Ok(XdpFeatures { native: features & BASIC != 0, scattered: features & SCATTERED != 0 })
+    Ok(u64::from_ne_bytes(first(&features)?) & BASIC != 0)
 }
 
 /// Sends one request with one attribute; the attribute `wanted` of the answer.
@@ -119,11 +108,11 @@ mod tests {
 
     #[test]
     fn what_the_kernel_answers_about_loopback_is_understood() {
-        match xdp_features(1) {
-            Ok(features) => assert!(!features.native, "loopback has no driver of its own: {features:?}"),
+        match runs_xdp(1) {
+            Ok(runs) => assert!(!runs, "loopback has no driver of its own"),
             // Before Linux 6.3 there is nobody to ask.
             Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}"),
         }
-        assert!(xdp_features(u32::MAX).is_err());
+        assert!(runs_xdp(u32::MAX).is_err());
     }
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod interop;
 mod lifecycle;
 mod outputs;
@@ -13,3 +14,4 @@ mod sandbox;
 mod seed;
 mod steady;
 mod steering;
+mod tuning;

@@ -212,9 +212,9 @@ fn stamps(_: &Machine, link: &Link) -> Looked {
 fn xdp(machine: &Machine, link: &Link) -> Looked {
     /// What fits a page together with the room that XDP keeps around a frame; drivers differ by a few octets.
     const ONE_PAGE: u64 = 3000;
-    let features = answer("XDP features", &link.xdp)?;
+    let is_native = *answer("XDP features", &link.xdp)?;
     let mtu = machine.number(&format!("{}/mtu", machine.directory(link)?))?;
-    if features.native && mtu > ONE_PAGE {
+    if is_native && mtu > ONE_PAGE {
         let set = |mtu| format!("ip link set dev {} mtu {mtu}", link.name);
         return wrong(
             format!("native, but an MTU of {mtu} makes frames of several buffers"),
@@ -233,8 +233,8 @@ fn xdp(machine: &Machine, link: &Link) -> Looked {
             set("on"),
         );
     }
-    fine(match features.native {
+    fine(match is_native {
         true => format!("native; MTU {mtu}"),
-        false => "not native: generic XDP only, which brings little".to_owned(),
+        false => "not native, as the driver is set now: generic XDP only, which brings little".to_owned(),
     })
 }

@@ -12,9 +12,8 @@ use super::finding::State;
 use crate::daemon::owner::{self, Owner};
 use crate::datapath::Uring;
 use crate::sys::ethtool::{self, Flow, HashFields, Queues, Rings, Stamping};
-use crate::sys::netdev::{self, XdpFeatures};
 use crate::sys::socket::{ServeSocket, SocketOptions};
-use crate::sys::{clock, interfaces, thread};
+use crate::sys::{clock, interfaces, netdev, thread};
 
 /// What could not be read, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +60,8 @@ pub(super) struct Link {
     pub(super) hash_v6: io::Result<HashFields>,
     pub(super) strips_vlan_tags: io::Result<bool>,
     pub(super) stamping: io::Result<Stamping>,
-    pub(super) xdp: io::Result<XdpFeatures>,
+    /// Whether the driver runs XDP programs itself.
+    pub(super) xdp: io::Result<bool>,
 }
 
 impl Machine {
@@ -188,7 +188,7 @@ impl Link {
             hash_v6: ethtool::hash_fields(name, Flow::UdpV6),
             strips_vlan_tags: ethtool::strips_vlan_tags(name),
             stamping: ethtool::stamping(name),
-            xdp: netdev::xdp_features(interface.index),
+            xdp: netdev::runs_xdp(interface.index),
             name: interface.name.clone(),
         }
     }

@@ -9,7 +9,6 @@ use super::machine::PortState;
 use super::*;
 use crate::daemon::owner::Owner;
 use crate::sys::ethtool::{HashFields, Queues, Rings, Stamping};
-use crate::sys::netdev::XdpFeatures;
 
 /// A machine with eight cores and one interface, on which everything is as it should be.
 struct Scene {
@@ -40,7 +39,7 @@ impl Scene {
                 send_hardware: true,
                 hardware_clock: Some(0),
             }),
-            xdp: Ok(XdpFeatures { native: true, scattered: false }),
+            xdp: Ok(true),
         };
         let machine = Machine {
             root,
@@ -440,7 +439,7 @@ fn xdp_wants_whole_frames_with_their_tags() {
     assert_eq!(scene.mend("xdp").command, "ethtool -K eth0 rxvlan off");
     scene.link().strips_vlan_tags = Ok(false);
     scene.is_fine("xdp");
-    scene.link().xdp = Ok(XdpFeatures { native: false, scattered: false });
+    scene.link().xdp = Ok(false);
     scene.says("xdp", "not native");
 }
 
