@@ -8,7 +8,7 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 15] = [
+const FACILITIES: [&str; 16] = [
     "netns",
     "io_uring",
     "bpf",
@@ -23,6 +23,7 @@ const FACILITIES: [&str; 15] = [
     "net-tools",
     "nft",
     "ethtool",
+    "systemd",
     "users",
 ];
 

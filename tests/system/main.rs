@@ -12,6 +12,7 @@ mod reload;
 mod routes;
 mod sandbox;
 mod seed;
+mod shipped;
 mod steady;
 mod steering;
 mod tuning;
