@@ -39,8 +39,8 @@ type Check = (&'static str, &'static str, fn(&Machine) -> Looked);
 /// A check of one interface.
 type LinkCheck = (&'static str, &'static str, fn(&Machine, &Link) -> Looked);
 
-/// Prints what was found to standard output. The exit code is 0 when nothing is to be mended, 1 when something
-/// is, 2 for an interface that is not there. What cannot be read is said, and is not to be mended.
+/// Prints what was found to standard output. The exit code is 0 when nothing is to be mended, 1 when
+/// something is, 2 for an interface that is not there. What cannot be read is said, and is not to be mended.
 pub(super) fn run(args: &Args) -> ExitCode {
     let machine = match Machine::here(&args.interface) {
         Ok(machine) => machine,

@@ -36,8 +36,8 @@ pub fn all() -> io::Result<Vec<Interface>> {
     }
     let mut found = Vec::new();
     let mut next = head;
-    // SAFETY: the list is an array that ends with an entry without name; each name is a C string that lives as
-    // long as the list.
+    // SAFETY: the list is an array that ends with an entry without name; each name is a C string that lives
+    // as long as the list.
     unsafe {
         while !(*next).if_name.is_null() {
             let name = CStr::from_ptr((*next).if_name).to_string_lossy().into_owned();

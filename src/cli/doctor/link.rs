@@ -176,7 +176,7 @@ fn packet_steering(machine: &Machine, link: &Link) -> Looked {
     let cores = machine.cores.len();
     if steered.is_empty() {
         return fine(match count < cores {
-            true => format!("off; {count} queues for {cores} cores, so it might spread the work: measure it"),
+            true => format!("off; fewer queues ({count}) than cores ({cores}), so it might help: measure it"),
             false => "off".to_owned(),
         });
     }

@@ -161,7 +161,7 @@ impl Machine {
     }
 
     fn has_default_route(&self, name: &str) -> bool {
-        // Columns: interface, destination, …; and in the other table destination, prefix length, …, interface.
+        // Columns: interface, destination, …; in the other table destination, prefix length, …, interface.
         let v4 = self.text("proc/self/net/route").unwrap_or_default();
         let is_v4 = v4.lines().any(|line| {
             let columns: Vec<&str> = line.split_whitespace().collect();
