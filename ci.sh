@@ -61,6 +61,9 @@ lint() {
 programs="ip iproute2
 netstat net-tools
 strace strace
+nft nftables
+ethtool ethtool
+systemd-analyze systemd
 setpriv util-linux
 python3 python3
 cc gcc"

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
-use ntpring::sys::interfaces;
+use ntpring::sys::{ethtool, interfaces};
 
 use crate::failure::Failure;
 
@@ -105,7 +105,7 @@ pub(crate) fn is_here(target: SocketAddr) -> bool {
     interfaces.iter().any(|own| {
         own.address.ip() == from
             && shares_prefix(from, ip, own.prefix_length)
-            && interfaces::driver(&own.interface).is_ok_and(|driver| driver == "veth")
+            && ethtool::driver(&own.interface).is_ok_and(|driver| driver == "veth")
     })
 }
 

@@ -1,6 +1,7 @@
 //! Arguments and text; one file per subcommand.
 
 mod check;
+mod doctor;
 mod ntpq;
 mod query;
 mod serve;
@@ -38,6 +39,8 @@ enum Command {
     Ntpq(ntpq::Args),
     /// Ask a server for the time, without setting anything
     Query(query::Args),
+    /// Examine this machine for what stands in the way of serving, and say what mends it
+    Doctor(doctor::Args),
 }
 
 /// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`, called as `ntpq`
@@ -56,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Ntpq(args)) => ntpq::run(&args),
         Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
     }
 }
 

@@ -11,7 +11,7 @@ mod kernel_clock;
 mod listen;
 mod logging;
 mod metrics;
-mod owner;
+pub mod owner;
 mod privileges;
 pub mod query;
 mod resolver;

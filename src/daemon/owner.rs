@@ -7,9 +7,11 @@ use std::path::Path;
 
 /// A process that holds a UDP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pid: u32,
-    program: String,
+pub struct Owner {
+    /// Its number.
+    pub pid: u32,
+    /// The name of its program.
+    pub program: String,
 }
 
 impl fmt::Display for Owner {
@@ -20,7 +22,7 @@ impl fmt::Display for Owner {
 
 /// Finds a process with a UDP socket that keeps others from `address`; `None` when the kernel does not show
 /// it to us (another user's process needs root).
-pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
+pub fn owner_of(address: SocketAddr) -> Option<Owner> {
     let inodes = inodes_in_the_way(address);
     let mut processes = fs::read_dir("/proc").ok()?.flatten();
     processes.find_map(|process| {
@@ -28,6 +30,12 @@ pub(super) fn owner_of(address: SocketAddr) -> Option<Owner> {
         holds_any(&process.path().join("fd"), &inodes)
             .then(|| Owner { pid, program: program_name(&process.path()) })
     })
+}
+
+/// Whether any socket of this network namespace keeps others from `address`, even if its process does not
+/// show.
+pub fn is_taken(address: SocketAddr) -> bool {
+    !inodes_in_the_way(address).is_empty()
 }
 
 /// Inodes of the sockets in the way, from the tables of this network namespace. A socket in the IPv6 table

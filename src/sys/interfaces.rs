@@ -1,11 +1,8 @@
-//! The interfaces of this machine: their addresses, and what drives them.
+//! The interfaces of this machine: their names and addresses.
 
 use std::ffi::CStr;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
-use std::{io, mem, ptr, slice};
-
-use socket2::{Domain, Socket, Type};
+use std::{io, ptr, slice};
 
 use super::check;
 use super::cmsg::{NAME_SPACE, parse_name};
@@ -19,6 +16,37 @@ pub struct InterfaceAddress {
     pub address: SocketAddr,
     /// Leading bits of the address that all hosts on the link share.
     pub prefix_length: u32,
+}
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its number, which no other one in this network namespace has.
+    pub index: u32,
+}
+
+/// Every interface in this network namespace, up or not.
+pub fn all() -> io::Result<Vec<Interface>> {
+    // SAFETY: no arguments; the list is read below and freed once.
+    let head = unsafe { libc::if_nameindex() };
+    if head.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let mut found = Vec::new();
+    let mut next = head;
+    // SAFETY: the list is an array that ends with an entry without name; each name is a C string that lives
+    // as long as the list.
+    unsafe {
+        while !(*next).if_name.is_null() {
+            let name = CStr::from_ptr((*next).if_name).to_string_lossy().into_owned();
+            found.push(Interface { name, index: (*next).if_index });
+            next = next.add(1);
+        }
+        libc::if_freenameindex(head);
+    }
+    Ok(found)
 }
 
 /// Every IPv4 and IPv6 address in this network namespace.
@@ -68,43 +96,6 @@ unsafe fn read(entry: &libc::ifaddrs) -> Option<InterfaceAddress> {
     Some(InterfaceAddress { interface, address: parse_name(name)?, prefix_length })
 }
 
-/// `struct ethtool_drvinfo` of linux/ethtool.h.
-#[repr(C)]
-struct DriverInfo {
-    command: u32,
-    driver: [u8; 32],
-    version: [u8; 32],
-    firmware_version: [u8; 32],
-    bus_info: [u8; 32],
-    expansion_rom_version: [u8; 32],
-    reserved: [u8; 12],
-    counts: [u32; 5],
-}
-
-const ETHTOOL_GDRVINFO: u32 = 3;
-const SIOCETHTOOL: libc::c_ulong = 0x8946;
-
-/// The name of an interface's driver, such as `veth` or `mlx5_core`.
-///
-/// # Errors
-/// What the kernel says; interfaces without a driver, such as `lo`, have no answer.
-pub fn driver(interface: &str) -> io::Result<String> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    // SAFETY: both are C structs of integers and pointers; all zeroes is a valid value.
-    let (mut info, mut request): (DriverInfo, libc::ifreq) = unsafe { mem::zeroed() };
-    info.command = ETHTOOL_GDRVINFO;
-    // The last octet stays zero, so that the name ends.
-    for (place, octet) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(interface.bytes()) {
-        *place = octet as libc::c_char;
-    }
-    request.ifr_ifru.ifru_data = (&raw mut info).cast();
-    // SAFETY: the kernel reads `request` and, through its pointer, writes at most one DriverInfo; both live
-    // for the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) })?;
-    let name = info.driver.split(|&octet| octet == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(name).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -123,8 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_driver_is_an_error() {
-        assert!(driver("lo").is_err());
-        assert!(driver("no such interface, and the name is too long").is_err());
+    fn the_loopback_interface_is_listed_with_its_number() {
+        assert!(all().unwrap().contains(&Interface { name: "lo".to_owned(), index: 1 }));
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 18] = [
+const FACILITIES: [&str; 21] = [
     "netns",
     "io_uring",
     "bpf",
@@ -21,6 +21,9 @@ const FACILITIES: [&str; 18] = [
     "monitoring-plugins",
     "timesyncd",
     "net-tools",
+    "nft",
+    "ethtool",
+    "systemd",
     "users",
     "ntpload",
     "hdrh",

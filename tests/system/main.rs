@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod follow;
 mod interop;
 mod keys;
@@ -17,6 +18,8 @@ mod reload;
 mod routes;
 mod sandbox;
 mod seed;
+mod shipped;
 mod sources;
 mod steady;
 mod steering;
+mod tuning;

@@ -28,8 +28,8 @@ const FLOORS: [(&str, &[&str]); 13] = [
     ("cli", &["daemon", "datapath", "control", "client", "config", "snapshot", "wire", "limits"]),
 ];
 
-/// Files that may import a floor which the rest of their own floor may not.
-const EXTRA_IMPORTS: [(&str, &str); 1] = [("src/cli/doctor.rs", "sys")];
+/// Paths below which files may import a floor that the rest of their own floor may not.
+const EXTRA_IMPORTS: [(&str, &str); 1] = [("src/cli/doctor", "sys")];
 
 /// Words that have no place in the code below some paths, tests aside.
 struct Ban {
@@ -158,7 +158,8 @@ fn imports(source: &Source, report: &mut impl FnMut(usize, String)) {
         return report(0, format!("{floor} is no floor of the table in tests/tidy/rules.rs"));
     };
     for (line, imported) in crate_paths(source) {
-        let is_extra = EXTRA_IMPORTS.contains(&(&source.path, &imported));
+        let is_extra =
+            EXTRA_IMPORTS.iter().any(|(below, extra)| source.path.starts_with(below) && imported == *extra);
         if imported != floor && !allowed.contains(&imported.as_str()) && !is_extra {
             report(line, format!("{floor} may not import {imported}"));
         }

@@ -268,25 +268,48 @@ pub fn probe() -> io::Result<()> {
     try_all().map(drop).map_err(explain)
 }
 
-/// io_uring is refused in a few well-known ways; each has its mend. Errors of our own explain themselves.
+/// Why a ring could not be set up, and what would mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The cause.
+    pub why: String,
+    /// A command or a setting, where there is one.
+    pub cure: Option<&'static str>,
+}
+
+impl Refusal {
+    /// io_uring is refused in a few well-known ways; `disabled` is the text of
+    /// /proc/sys/kernel/io_uring_disabled.
+    pub fn explain(error: &io::Error, disabled: &str) -> Self {
+        let (why, cure) = match (error.raw_os_error(), disabled.trim()) {
+            (Some(libc::EPERM), "1" | "2") => {
+                let why = format!("kernel.io_uring_disabled={}", disabled.trim());
+                return Self { why, cure: Some("sysctl -w kernel.io_uring_disabled=0") };
+            }
+            (Some(libc::EPERM | libc::EACCES), _) => (
+                "a seccomp filter forbids it, as most containers' do",
+                Some("docker run --security-opt seccomp=tuning/seccomp.json"),
+            ),
+            (Some(libc::ENOSYS), _) => {
+                ("this kernel was built without it, or a seccomp filter hides it", None)
+            }
+            (Some(libc::EINVAL), _) => ("this kernel is older than Linux 6.1", None),
+            (Some(libc::ENOMEM), _) => ("the memory limit is too low", Some("ulimit -l unlimited")),
+            _ => ("unexpected", None),
+        };
+        Self { why: why.to_owned(), cure }
+    }
+}
+
+/// The error with its cause and its cure. Errors of our own explain themselves.
 pub fn explain(error: io::Error) -> io::Error {
-    let Some(code) = error.raw_os_error() else { return error };
+    if error.raw_os_error().is_none() {
+        return error;
+    }
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let why = match (code, disabled.trim()) {
-        (libc::EPERM, "1" | "2") => {
-            format!("kernel.io_uring_disabled={} (to allow it: sysctl -w kernel.io_uring_disabled=0)", disabled.trim())
-        }
-        (libc::EPERM | libc::EACCES, _) => {
-            "a seccomp filter forbids it (to allow it in a container: a seccomp profile with io_uring_setup, io_uring_enter \
-             and io_uring_register)"
-                .to_owned()
-        }
-        (libc::ENOSYS, _) => "this kernel was built without it, or a seccomp filter hides it".to_owned(),
-        (libc::EINVAL, _) => "this kernel is older than Linux 6.1".to_owned(),
-        (libc::ENOMEM, _) => "the memory limit is too low (to raise it: ulimit -l unlimited)".to_owned(),
-        _ => "unexpected".to_owned(),
-    };
-    io::Error::new(error.kind(), format!("io_uring is not available: {error}: {why}"))
+    let Refusal { why, cure } = Refusal::explain(&error, &disabled);
+    let cure = cure.map_or_else(String::new, |cure| format!(" (to allow it: {cure})"));
+    io::Error::new(error.kind(), format!("io_uring is not available: {error}: {why}{cure}"))
 }
 
 /// A ring of the kind that is used here, but for its size.
