@@ -150,8 +150,8 @@ const PAROLE_NS: u64 = 30 * SECOND_NS;
 /// headway.
 fn strain(bucket: &mut Bucket<'_>, now: u64) -> bool {
     let strained_until = (*bucket.strained_until).max(now);
-    if strained_until < now + PAROLE_NS {
-        *bucket.strained_until = strained_until + SECOND_NS / HOPELESS_PER_SECOND;
+    if strained_until - now < PAROLE_NS {
+        *bucket.strained_until = strained_until.saturating_add(SECOND_NS / HOPELESS_PER_SECOND);
     }
     strained_until == now
 }
@@ -194,7 +194,9 @@ impl Timeline {
     fn at(&mut self, received: NtpTimestamp) -> u64 {
         let ahead = self.newest.map_or(0, |newest| received.signed_since(newest));
         if let Ok(ahead @ 1..) = u64::try_from(ahead) {
-            self.now += ((u128::from(ahead) * u128::from(SECOND_NS)) >> 32) as u64;
+            let ahead_ns = ((u128::from(ahead) * u128::from(SECOND_NS)) >> 32) as u64;
+            // Room for five centuries of steps.
+            self.now = self.now.saturating_add(ahead_ns);
         }
         let is_reordered = (-Self::REORDERED..0).contains(&ahead);
         if !is_reordered {

@@ -156,3 +156,14 @@ fn extreme_parameters_do_not_overflow() {
         }
     }
 }
+
+#[test]
+fn no_number_of_steps_ends_the_process() {
+    let mut scene = Scene::new(strict());
+    for _ in 0..20 {
+        scene.pass(2f64.powi(31) - 1.0);
+        scene.answers(A, 30, 0.0);
+        scene.pass(-1e9);
+        scene.ask(A);
+    }
+}
