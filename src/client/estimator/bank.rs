@@ -167,10 +167,12 @@ impl KalmanBank {
 
     fn is_congested(&self, delay: f64, estimate: &Estimate) -> bool {
         let jitter = 2.0 * self.delays.jitter();
+        // A queue lasts: while there is one, shorter waits are its doing too.
+        let patience = if self.congested < 2 { 5.0 } else { 2.5 };
         let expected = (estimate.error_variance + jitter * jitter / 12.0).sqrt();
         self.delays.count() >= CONGESTION_FROM
             && self.congested < CONGESTED_MAX
-            && self.delays.excess(delay) / 2.0 > 5.0 * expected
+            && self.delays.excess(delay) / 2.0 > patience * expected
     }
 }
 

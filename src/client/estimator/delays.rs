@@ -41,6 +41,7 @@ impl Delays {
             self.window.pop_front();
         }
         self.window.push_back(delay);
+        self.balanced.clear();
         self.drop_if_all_faster();
         self.measure();
     }
