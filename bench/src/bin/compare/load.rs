@@ -68,7 +68,8 @@ pub(super) struct Lossless {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search {
     pub(super) trial: Duration,
-    pub(super) resolution: f64,
+    /// In per cent.
+    pub(super) resolution: u32,
     pub(super) confirmations: u32,
 }
 
@@ -114,16 +115,13 @@ pub(super) fn search(
         "--duration",
         &format!("{}ms", trial.as_millis()),
         "--resolution",
-        &resolution.to_string(),
+        &format!("{resolution}%"),
         "--confirmations",
         &confirmations.to_string(),
-        "--max-loss",
-        "0.001",
-        "--max-loss",
-        "0",
     ];
     let result = ntpload(&words, rig, places, running, stop)?;
     let rate = |max_loss: f64| {
+        // The two limits that ntpload searches unless told otherwise.
         let results = result["results"].as_array()?;
         results.iter().find(|found| found["max_loss"] == max_loss)?["rate"].as_f64()
     };

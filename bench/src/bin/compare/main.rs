@@ -77,13 +77,15 @@ struct Options {
 
 impl Options {
     fn effort(&self) -> Effort {
-        let search = |trial, resolution, confirmations| {
-            Some(Search { trial: Duration::from_millis(trial), resolution, confirmations })
+        let search = |trial, resolution, confirmations| Search {
+            trial: Duration::from_millis(trial),
+            resolution,
+            confirmations,
         };
         let (rounds, slice, search) = match (self.smoke, self.quick) {
-            (true, _) => (1, 150, None),
-            (_, true) => (3, 800, search(250, 0.06, 1)),
-            _ => (3, 2000, search(500, 0.03, 2)),
+            (true, _) => (1, 150, search(100, 50, 1)),
+            (_, true) => (3, 800, search(250, 6, 1)),
+            _ => (3, 2000, search(500, 3, 2)),
         };
         Effort {
             rounds: self.rounds.map_or(rounds, |rounds| rounds as usize),

@@ -17,8 +17,7 @@ pub(super) const HIGH: f64 = 0.75;
 pub(super) struct Effort {
     pub(super) rounds: usize,
     pub(super) slice: Duration,
-    /// None: no search for the highest lossless rate, and so no other contestants' loads.
-    pub(super) search: Option<Search>,
+    pub(super) search: Search,
     /// How long a contestant may take to its first answer, if not as long as usual.
     pub(super) patience: Option<Duration>,
 }
@@ -71,13 +70,7 @@ impl Bench<'_> {
         // The first requests find cold caches and an idle core.
         self.slice(&mut running, Load::Closed, Duration::from_millis(200))?;
         let saturated = self.slice(&mut running, Load::Closed, self.effort.slice)?;
-        let lossless = match self.effort.search {
-            Some(search) => {
-                let (rig, places, stop) = (self.rig, self.places, self.stop);
-                load::search(search, saturated.outcome.answered, rig, places, &mut running, stop)?
-            }
-            None => Lossless { none: None, per_mille: None },
-        };
+        let lossless = self.search(&mut running, saturated.outcome.answered)?;
         let reference = reference.unwrap_or_else(|| lossless.reference(&saturated));
         let mut moderate = |part: f64, slice| {
             self.slice(&mut running, Load::Open((reference * part).max(1.0) as u64), slice)
@@ -86,6 +79,10 @@ impl Bench<'_> {
         let low = moderate(LOW, self.effort.slice * 3 / 2)?;
         let high = moderate(HIGH, self.effort.slice)?;
         Ok(Round { saturated, lossless, low, high })
+    }
+
+    fn search(&self, running: &mut Running, saturated: f64) -> Result<Lossless, String> {
+        load::search(self.effort.search, saturated, self.rig, self.places, running, self.stop)
     }
 
     /// One load for so long, and what it costs the server's core.
@@ -114,7 +111,7 @@ impl Bench<'_> {
 
 impl Lossless {
     /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one hiccup of
-    /// the machine is enough to lose a single request at any rate; without a search half of saturation.
+    /// the machine is enough to lose a single request at any rate; half of saturation where even that was lost.
     pub(super) fn reference(&self, saturated: &Slice) -> f64 {
         self.per_mille.or(self.none).unwrap_or(saturated.outcome.answered / 2.0)
     }
