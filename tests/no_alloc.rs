@@ -65,7 +65,8 @@ fn o10_the_responder_allocates_nothing() {
                 }
                 let length = random.choice([0, 12, 47, 48, 48, 48, 50, 68, 72, 76, 80, 1024]).unwrap_or(48);
                 let peer = SocketAddr::from(([192, 0, random.u8(0..6), random.u8(..)], random.u16(120..130)));
-                let datagram = Datagram { peer, local, received: SystemClock.now(), buf: &mut buf[..length] };
+                let datagram =
+                    Datagram { peer, local, received: SystemClock.now(), ahead: 0, buf: &mut buf[..length] };
                 match responder.respond(datagram, &SystemClock) {
                     Verdict::Reply(_) => verdicts[0] += 1,
                     Verdict::Forward => verdicts[1] += 1,

@@ -81,7 +81,7 @@ fn case(
     let mut memory = request.to_vec();
     let mut once = || {
         memory.copy_from_slice(request);
-        responder.respond(Datagram { peer, local, received, buf: black_box(&mut memory) }, clock)
+        responder.respond(Datagram { peer, local, received, ahead: 0, buf: black_box(&mut memory) }, clock)
     };
     assert_eq!(once(), expected, "{name}");
     group.bench_function(name, |b| b.iter(&mut once));

@@ -68,7 +68,7 @@ impl Responder {
     }
 
     fn answer(&mut self, datagram: Datagram<'_>, clock: &impl Clock) -> Result<Answer, Reason> {
-        let Datagram { peer, local, received, buf } = datagram;
+        let Datagram { peer, local, received, ahead, buf } = datagram;
         check_addresses(peer, local)?;
         let flags = self.state.access.lookup(peer);
         if flags.contains(AccessFlags::IGNORE) {
@@ -79,7 +79,8 @@ impl Responder {
             Answer::Time { version } => {
                 check_time(buf, version, flags)?;
                 let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
-                self.write_reply(header, version, received, clock).map(|()| Answer::Time { version })
+                self.write_reply(header, version, Moment { received, ahead }, clock)
+                    .map(|()| Answer::Time { version })
             }
         }
     }
@@ -89,7 +90,7 @@ impl Responder {
         &mut self,
         header: &mut [u8; HEADER_LEN],
         version: u8,
-        received: NtpTimestamp,
+        Moment { received, ahead }: Moment,
         clock: &impl Clock,
     ) -> Result<(), Reason> {
         if self.clock_stepped {
@@ -111,9 +112,17 @@ impl Responder {
         if now.signed_since(received) < 0 {
             return Err(Reason::ClockStepped);
         }
-        packet.set_transmit(after(now.fuzzed(system.precision, random >> 32), receive));
+        let leaves = now.offset_by(ahead);
+        packet.set_transmit(after(leaves.fuzzed(system.precision, random >> 32), receive));
         Ok(())
     }
+}
+
+/// When a request came, and how long after its reply is written it will leave.
+#[derive(Clone, Copy)]
+struct Moment {
+    received: NtpTimestamp,
+    ahead: i64,
 }
 
 impl From<Malformed> for Reason {

@@ -224,7 +224,7 @@ impl UringSockets {
             buffers.recycle(buffer);
             return;
         };
-        match parts.serve(index, &mut states[index], tally, serve) {
+        match parts.serve(index, replies.ahead_ns(), &mut states[index], tally, serve) {
             Some(lengths) => {
                 // SAFETY: the buffer is not recycled before `flush`.
                 unsafe { replies.push(index, memory, lengths) };

@@ -123,6 +123,7 @@ fn plain(address: SocketAddrV4) -> io::Result<()> {
             peer: SocketAddrV4::from(peer).into(),
             local: SocketAddrV4::new(local, address.port()).into(),
             received: NtpTimestamp::from_unix(stamp.tv_sec(), stamp.tv_nsec() as u32),
+            ahead: 0,
             buf: &mut payload[..length],
         };
         let Verdict::Reply(length) = responder.respond(datagram, &SystemClock) else { continue };

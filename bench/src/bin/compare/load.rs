@@ -46,8 +46,8 @@ pub(super) struct Outcome {
     pub(super) loss: f64,
     /// How long requests were sent, in seconds.
     pub(super) seconds: f64,
-    /// Whether the generator offered what it was asked to, on time.
-    pub(super) on_time: bool,
+    /// Slices in which the generator did not offer what it was asked to, on time.
+    pub(super) late: usize,
     pub(super) unsynchronised: bool,
     /// p50, p99 and p99.9 from the intended send time, in µs.
     pub(super) latency: [f64; 3],
@@ -189,7 +189,7 @@ fn outcome(result: &Value) -> Result<Outcome, String> {
         replies: replies as u64,
         loss: number("/loss_ratio")?,
         seconds: number("/sending_s")?,
-        on_time: result["generator_ok"] == true,
+        late: usize::from(result["generator_ok"] != true),
         unsynchronised: number("/counts/unsynchronised")? > 0.0,
         latency: ["p50", "p99", "p999"].map(|name| optional(&format!("/latency_us/intended/{name}"))),
         offset: absolute_offset(&result["offset_us"])?,

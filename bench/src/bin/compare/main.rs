@@ -82,13 +82,14 @@ impl Options {
             resolution,
             confirmations,
         };
-        let (rounds, slice, search) = match (self.smoke, self.quick) {
-            (true, _) => (1, 150, search(100, 50, 1)),
-            (_, true) => (3, 800, search(250, 6, 1)),
-            _ => (3, 2000, search(500, 3, 2)),
+        let (rounds, slices, slice, search) = match (self.smoke, self.quick) {
+            (true, _) => (1, 1, 150, search(100, 50, 1)),
+            (_, true) => (3, 3, 300, search(300, 6, 1)),
+            _ => (3, 7, 500, search(1000, 3, 2)),
         };
         Effort {
             rounds: self.rounds.map_or(rounds, |rounds| rounds as usize),
+            slices,
             slice: Duration::from_millis(slice),
             search,
             patience: self.smoke.then_some(Duration::from_secs(5)),

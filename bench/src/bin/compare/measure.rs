@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bench::statistics::Quartiles;
+
 use super::contestant::{Contestant, Places};
 use super::load::{self, Load, Lossless, Outcome, Search};
 use super::rig::Rig;
@@ -16,6 +18,8 @@ pub(super) const HIGH: f64 = 0.75;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
     pub(super) rounds: usize,
+    /// Slices of each load in a round, of which the median counts: this machine's own hiccups hit some.
+    pub(super) slices: usize,
     pub(super) slice: Duration,
     pub(super) search: Search,
     /// How long a contestant may take to its first answer, if not as long as usual.
@@ -45,6 +49,28 @@ impl Slice {
     pub(super) fn cpu_ns(&self) -> f64 {
         self.server_ns + self.receive_ns
     }
+
+    /// The median of each figure; what was noticed once is kept.
+    fn median(slices: &[Self]) -> Self {
+        let median = |of: &dyn Fn(&Self) -> f64| Quartiles::of(slices.iter().map(of)).median;
+        let sum = |of: fn(&Self) -> f64| slices.iter().map(of).sum();
+        Self {
+            utilisation: median(&|slice| slice.utilisation),
+            server_ns: median(&|slice| slice.server_ns),
+            receive_ns: median(&|slice| slice.receive_ns),
+            outcome: Outcome {
+                sent: median(&|slice| slice.outcome.sent),
+                answered: median(&|slice| slice.outcome.answered),
+                replies: slices.iter().map(|slice| slice.outcome.replies).sum(),
+                loss: median(&|slice| slice.outcome.loss),
+                seconds: sum(|slice| slice.outcome.seconds),
+                late: slices.iter().filter(|slice| slice.outcome.late > 0).count(),
+                unsynchronised: slices.iter().any(|slice| slice.outcome.unsynchronised),
+                latency: [0, 1, 2].map(|at| median(&|slice| slice.outcome.latency[at])),
+                offset: [0, 1].map(|at| median(&|slice| slice.outcome.offset[at])),
+            },
+        }
+    }
 }
 
 /// What one round has shown of a contestant.
@@ -69,20 +95,23 @@ impl Bench<'_> {
         let mut running = self.start(contestant)?;
         // The first requests find cold caches and an idle core.
         self.slice(&mut running, Load::Closed, Duration::from_millis(200))?;
-        let saturated = self.slice(&mut running, Load::Closed, self.effort.slice)?;
+        let saturated = self.slices(&mut running, Load::Closed)?;
         let lossless = self.search(&mut running, saturated.outcome.answered)?;
         let reference = reference.unwrap_or_else(|| lossless.reference(&saturated));
-        let mut moderate = |part: f64, slice| {
-            self.slice(&mut running, Load::Open((reference * part).max(1.0) as u64), slice)
-        };
-        // Fewer requests per second need more seconds for the same percentiles.
-        let low = moderate(LOW, self.effort.slice * 3 / 2)?;
-        let high = moderate(HIGH, self.effort.slice)?;
+        let mut moderate =
+            |part: f64| self.slices(&mut running, Load::Open((reference * part).max(1.0) as u64));
+        let (low, high) = (moderate(LOW)?, moderate(HIGH)?);
         Ok(Round { saturated, lossless, low, high })
     }
 
     fn search(&self, running: &mut Running, saturated: f64) -> Result<Lossless, String> {
         load::search(self.effort.search, saturated, self.rig, self.places, running, self.stop)
+    }
+
+    /// The same load again and again; the median of each figure.
+    fn slices(&self, running: &mut Running, load: Load) -> Result<Slice, String> {
+        let slices = (0..self.effort.slices).map(|_| self.slice(running, load, self.effort.slice));
+        Ok(Slice::median(&slices.collect::<Result<Vec<_>, _>>()?))
     }
 
     /// One load for so long, and what it costs the server's core.

@@ -17,11 +17,12 @@ type Figure = fn(&Round) -> f64;
 /// A column: its heading, its figure, and how many decimals mean something.
 type Column = (&'static str, Figure, usize);
 
-const RATES: [Column; 4] = [
+const RATES: [Column; 5] = [
     ("saturated /s", |round| round.saturated.outcome.answered, 0),
     ("at most 0.1 % lost /s", |round| round.lossless.per_mille.unwrap_or(f64::NAN), 0),
     ("nothing lost /s", |round| round.lossless.none.unwrap_or(f64::NAN), 0),
-    ("CPU ns/request at 75 %", |round| round.high.cpu_ns(), 0),
+    ("CPU ns/request, saturated", |round| round.saturated.cpu_ns(), 0),
+    ("at 75 %", |round| round.high.cpu_ns(), 0),
 ];
 
 const LATENCY: [Column; 6] = [
@@ -85,9 +86,10 @@ pub(super) fn markdown(rows: &[Row], machine: &Machine, effort: &Effort) -> Stri
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{} rounds, slices of {:?}. Each cell: the median, and its ratio to {name} of the same round, median \
+        "{} rounds of {} slices of {:?} per load. Each cell: the median, and its ratio to {name} of the same round, median \
          [quartiles]. The loads called {:.0} % and {:.0} % are parts of {name}'s rate in the first round: {} and {}.",
         effort.rounds,
+        effort.slices,
         effort.slice,
         100.0 * LOW,
         100.0 * HIGH,
@@ -195,11 +197,13 @@ fn notes(rows: &[Row], text: &mut String) {
         let _ =
             writeln!(text, "\nThe generator was the limit of the saturated rate, not the server: {idle}.");
     }
-    let late = names(|row| {
-        row.rounds.iter().any(|round| !(round.low.outcome.on_time && round.high.outcome.on_time))
-    });
-    if let Some(late) = late {
-        let _ = writeln!(text, "\nThe generator was late in a slice at 25 % or 75 %: {late}.");
+    let late = |round: &Round| round.low.outcome.late + round.high.outcome.late;
+    let late: usize = rows.iter().flat_map(|row| &row.rounds).map(late).sum();
+    if late > 0 {
+        let _ = writeln!(
+            text,
+            "\n{late} slices at 25 % or 75 % had a hiccup of this machine: the generator was late. They count like all others."
+        );
     }
     let unsynchronised = names(|row| row.rounds.iter().any(|round| round.low.outcome.unsynchronised));
     if let Some(unsynchronised) = unsynchronised {
@@ -228,7 +232,7 @@ fn json_row(row: &Row, reference: Option<&Row>) -> Value {
         let Quartiles { lower, median, upper } = ratio(row, reference?, figure);
         Some(json!({ "median": median, "lower": lower, "upper": upper }))
     };
-    let [(_, saturated, _), (_, per_mille, _), (_, lossless, _), (_, cpu, _)] = RATES;
+    let [(_, saturated, _), (_, per_mille, _), (_, lossless, _), (_, cpu, _), (_, cpu_high, _)] = RATES;
     let [
         (_, low_p50, _),
         (_, low_p99, _),
@@ -248,7 +252,7 @@ fn json_row(row: &Row, reference: Option<&Row>) -> Value {
         "loss": of(|round| round.saturated.outcome.loss),
         "core_utilisation": of(|round| round.saturated.utilisation),
         "cpu_ns_per_request": of(cpu),
-        "cpu_ns_per_request_saturated": of(|round| round.saturated.cpu_ns()),
+        "cpu_ns_per_request_high": of(cpu_high),
         "cpu_ns_per_request_low": of(|round| round.low.cpu_ns()),
         "offered_rps": { "low": of(|round| round.low.outcome.sent), "high": of(|round| round.high.outcome.sent) },
         "latency_us": {
@@ -264,7 +268,7 @@ fn json_row(row: &Row, reference: Option<&Row>) -> Value {
             "lossless_rps": ratio(lossless),
             "lossless_0_1_percent_rps": ratio(per_mille),
             "cpu_ns_per_request": ratio(cpu),
-            "cpu_ns_per_request_saturated": ratio(|round| round.saturated.cpu_ns()),
+            "cpu_ns_per_request_high": ratio(cpu_high),
             "latency_low_p99": ratio(low_p99),
             "latency_high_p99": ratio(high_p99),
             "offset_low_p50": ratio(low_offset),
