@@ -59,6 +59,7 @@ lint() {
 
 # Programs the tests call by name, as "program package".
 programs="ip iproute2
+ethtool ethtool
 netstat net-tools
 strace strace
 nft nftables

@@ -87,7 +87,8 @@ fn o10_the_responder_allocates_nothing() {
                     length = key.sign(&mut buf, 48).unwrap();
                 }
                 let peer = SocketAddr::from(([192, 0, random.u8(0..8), random.u8(..)], random.u16(120..130)));
-                let datagram = Datagram { peer, local, received: SystemClock.now(), buf: &mut buf[..length] };
+                let datagram =
+                    Datagram { peer, local, received: SystemClock.now(), ahead: 0, buf: &mut buf[..length] };
                 match responder.respond(datagram, &SystemClock) {
                     Verdict::Reply(48) => verdicts[0] += 1,
                     Verdict::Reply(_) => signed += 1,

@@ -99,7 +99,7 @@ fn case(
     let mut memory = request.to_vec();
     let mut once = || {
         memory.copy_from_slice(request);
-        responder.respond(Datagram { peer, local, received, buf: black_box(&mut memory) }, clock)
+        responder.respond(Datagram { peer, local, received, ahead: 0, buf: black_box(&mut memory) }, clock)
     };
     assert_eq!(once(), expected, "{name}");
     group.bench_function(name, |b| b.iter(&mut once));
@@ -175,7 +175,7 @@ fn turns(
     let mut once = || {
         memory = request;
         let peer = SocketAddr::from((next.next().copied().unwrap_or(Ipv4Addr::LOCALHOST), 40_000));
-        responder.respond(Datagram { peer, local, received, buf: black_box(&mut memory) }, &Stopped)
+        responder.respond(Datagram { peer, local, received, ahead: 0, buf: black_box(&mut memory) }, &Stopped)
     };
     assert!((0..addresses).all(|_| expected(once())));
     group.bench_function(id, |b| b.iter(&mut once));

@@ -1,5 +1,6 @@
 //! What the benches share: requests and access lists to feed the hot functions with, servers and their echo
-//! controls on pinned threads, a generator that checks every reply, and the statistics of pairs.
+//! controls on pinned threads, a generator that checks every reply, namespaces for servers that are processes
+//! of their own, and statistics.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +8,7 @@ pub mod contender;
 pub mod echo;
 pub mod generator;
 pub mod machine;
+pub mod namespace;
 pub mod requests;
 pub mod restrict;
 pub mod slice;

@@ -69,7 +69,7 @@ impl Datapath for Memory {
                 self.tally.truncated += 1;
                 continue;
             }
-            match serve(Datagram { peer, local, received, buf: &mut bytes }) {
+            match serve(Datagram { peer, local, received, ahead: 0, buf: &mut bytes }) {
                 Verdict::Reply(length) => {
                     bytes.truncate(length);
                     self.replies.push(Departure { peer, local, bytes });

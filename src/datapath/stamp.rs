@@ -21,6 +21,12 @@ pub fn to_ntp(time: Timespec) -> NtpTimestamp {
     NtpTimestamp::from_unix(time.seconds, time.nanoseconds)
 }
 
+/// A short time in units of an NTP timestamp, 2^-32 s.
+#[inline]
+pub(super) fn to_ntp_units(nanoseconds: u32) -> i64 {
+    (i64::from(nanoseconds) << 32) / 1_000_000_000
+}
+
 /// Notices that somebody set the clock. Requests received before that and answered after it would carry a
 /// mixture of two times.
 pub(super) struct StepWatch {

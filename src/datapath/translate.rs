@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::stamp::to_ntp;
+use super::stamp::{to_ntp, to_ntp_units};
 use crate::server::{Datagram, PathTally, Verdict};
 use crate::sys::clock::{self, Timespec};
 use crate::sys::socket::ServeSocket;
@@ -42,6 +42,7 @@ impl Translator {
             peer: received.peer,
             local: SocketAddr::new(destination, self.ports[received.socket]),
             received: to_ntp(stamp),
+            ahead: to_ntp_units(received.ahead_ns),
             buf: received.payload,
         };
         match serve(datagram) {

@@ -61,6 +61,8 @@ pub struct Datagram<'a> {
     pub local: SocketAddr,
     /// The kernel's receive stamp.
     pub received: NtpTimestamp,
+    /// How long the replies that leave before this one's will take, in units of an `NtpTimestamp` (2^-32 s).
+    pub ahead: i64,
     /// Exactly the request's UDP payload.
     pub buf: &'a mut [u8],
 }
@@ -68,7 +70,13 @@ pub struct Datagram<'a> {
 impl Datagram<'_> {
     /// The same datagram, lent for a while.
     pub fn reborrow(&mut self) -> Datagram<'_> {
-        Datagram { peer: self.peer, local: self.local, received: self.received, buf: self.buf }
+        Datagram {
+            peer: self.peer,
+            local: self.local,
+            received: self.received,
+            ahead: self.ahead,
+            buf: self.buf,
+        }
     }
 }
 

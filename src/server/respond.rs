@@ -113,7 +113,7 @@ impl Responder {
     }
 
     fn answer(&mut self, datagram: Datagram<'_>, clock: &impl Clock) -> Result<Answer, Reason> {
-        let Datagram { peer, local, received, buf } = datagram;
+        let Datagram { peer, local, received, ahead, buf } = datagram;
         check_addresses(peer, local)?;
         let ServingState { system, access, limit, monitor, keys } = self.state.as_ref();
         let flags = access.lookup(peer);
@@ -139,7 +139,8 @@ impl Responder {
         let mut packet = Packet::new_checked(buf.first_chunk_mut().ok_or(Reason::Short)?)?;
         match judgement {
             Judgement::Answer => {
-                write_reply(system, self.random.u64(..), &mut packet, version, received, clock)?;
+                let moment = Moment { received, ahead };
+                write_reply(system, self.random.u64(..), &mut packet, version, moment, clock)?;
                 Ok(Answer::Time { version, length: signed(buf, key)? })
             }
             Judgement::Kiss => {
@@ -157,7 +158,7 @@ fn write_reply(
     random: u64,
     packet: &mut Packet<&mut [u8; HEADER_LEN]>,
     version: u8,
-    received: NtpTimestamp,
+    Moment { received, ahead }: Moment,
     clock: &impl Clock,
 ) -> Result<(), Reason> {
     // Where the machine's clock is not corrected, all stamps are of the time that is.
@@ -175,8 +176,16 @@ fn write_reply(
     if now.signed_since(received) < 0 {
         return Err(Reason::ClockStepped);
     }
-    packet.set_transmit(after(now.fuzzed(system.precision, random >> 32), receive));
+    let leaves = now.offset_by(ahead);
+    packet.set_transmit(after(leaves.fuzzed(system.precision, random >> 32), receive));
     Ok(())
+}
+
+/// When a request came, and how long after its reply is written it will leave.
+#[derive(Clone, Copy)]
+struct Moment {
+    received: NtpTimestamp,
+    ahead: i64,
 }
 
 /// The length of the reply, once it is signed with the key of its request, if that was. The request's own MAC

@@ -18,6 +18,8 @@ pub struct Received<'a> {
     pub shared_destination: bool,
     /// The kernel's receive stamp (CLOCK_REALTIME); `None` if the kernel gave none.
     pub stamp: Option<Timespec>,
+    /// How long the replies that are sent before this one's will take, in nanoseconds.
+    pub ahead_ns: u32,
     /// The UDP payload; a reply is written over it.
     pub payload: &'a mut [u8],
 }
@@ -76,6 +78,7 @@ impl Parts<'_> {
     pub(super) fn serve(
         self,
         socket: usize,
+        ahead_ns: u32,
         state: &mut SocketState,
         tally: &mut IoTally,
         serve: &mut impl FnMut(Received<'_>) -> usize,
@@ -93,6 +96,7 @@ impl Parts<'_> {
             destination: arrival.destination,
             shared_destination: arrival.shared,
             stamp: control.stamp,
+            ahead_ns,
             payload: self.payload,
         };
         let length = serve(received).min(room);

@@ -99,7 +99,10 @@ impl MmsgSockets {
             if replies.must_flush_before(index) {
                 replies.flush(sockets, tally);
             }
-            let Some(lengths) = parts.serve(index, &mut states[index], tally, serve) else { continue };
+            let Some(lengths) = parts.serve(index, replies.ahead_ns(), &mut states[index], tally, serve)
+            else {
+                continue;
+            };
             // SAFETY: `memory` is slot `slot` of the receive batch, which is not filled again before the
             // flush below.
             unsafe { replies.push(index, memory, lengths) };

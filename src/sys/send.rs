@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::{mem, ptr};
 
+use super::clock::monotonic;
 use super::message::{IoTally, ReplyLengths};
 
 /// Where the parts of a reply lie: the buffer its request arrived in.
@@ -37,6 +38,7 @@ pub(super) struct SendChunk {
     limit: usize,
     length: usize,
     socket: usize,
+    each: SendTime,
     not_send: PhantomData<*const ()>,
 }
 
@@ -51,7 +53,16 @@ impl SendChunk {
             header.msg_hdr.msg_iov = payload;
             header.msg_hdr.msg_iovlen = 1;
         }
-        Self { headers, payloads, sizes, limit: sizes.calm, length: 0, socket: 0, not_send: PhantomData }
+        Self {
+            headers,
+            payloads,
+            sizes,
+            limit: sizes.calm,
+            length: 0,
+            socket: 0,
+            each: SendTime::default(),
+            not_send: PhantomData,
+        }
     }
 
     /// Says how the replies that follow are to be sent.
@@ -63,6 +74,12 @@ impl SendChunk {
     #[inline]
     pub(super) fn must_flush_before(&self, socket: usize) -> bool {
         self.length >= self.limit || (self.length > 0 && self.socket != socket)
+    }
+
+    /// How long the replies that wait already will take to leave.
+    #[inline]
+    pub(super) fn ahead_ns(&self) -> u32 {
+        self.length as u32 * self.each.nanoseconds
     }
 
     /// Appends one reply.
@@ -85,6 +102,7 @@ impl SendChunk {
     /// Sends what waits; refused replies are counted and passed over, the rest still goes.
     pub(super) fn flush(&mut self, sockets: &[impl AsRawFd], tally: &mut IoTally) {
         let total = mem::take(&mut self.length);
+        let start = (total >= SendTime::FROM).then(monotonic);
         let mut done = 0;
         while done < total {
             let waiting = &mut self.headers[done..total];
@@ -109,5 +127,55 @@ impl SendChunk {
                 }
             }
         }
+        if let Some(start) = start {
+            self.each.learn(monotonic().as_nanos() - start.as_nanos(), total);
+        }
+    }
+}
+
+/// How long one reply of a chunk takes to leave, as far as that is known by now.
+struct SendTime {
+    nanoseconds: u32,
+}
+
+impl Default for SendTime {
+    /// No kernel is faster by much.
+    fn default() -> Self {
+        Self { nanoseconds: 500 }
+    }
+}
+
+impl SendTime {
+    /// Smaller chunks say little, and would be dearer to measure.
+    const FROM: usize = 8;
+    /// What one chunk weighs in the average.
+    const WEIGHT: u32 = 8;
+
+    /// A chunk took so long. An interrupt, or another process, in the middle of one must not count as
+    /// sending: what is more than twice the average counts as twice the average.
+    fn learn(&mut self, nanoseconds: i128, replies: usize) {
+        let each = u32::try_from(nanoseconds / replies.max(1) as i128).unwrap_or(0);
+        let each = each.min(2 * self.nanoseconds);
+        self.nanoseconds = (self.nanoseconds * (Self::WEIGHT - 1) + each).div_ceil(Self::WEIGHT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_reply_is_learnt_and_hiccups_are_not() {
+        let mut time = SendTime::default();
+        (0..100).for_each(|_| time.learn(24 * 1_000, 24));
+        assert!((1_000..1_010).contains(&time.nanoseconds), "{} ns", time.nanoseconds);
+        time.learn(24 * 1_000_000, 24);
+        assert!(time.nanoseconds < 1_200, "{} ns after a hiccup", time.nanoseconds);
+        (0..100).for_each(|_| time.learn(24 * 300, 24));
+        assert!((300..310).contains(&time.nanoseconds), "{} ns", time.nanoseconds);
+        // A clock that stands still, or went back, does not stop it from learning again.
+        time.learn(-5, 24);
+        (0..1000).for_each(|_| time.learn(0, 24));
+        assert!(time.nanoseconds >= 1);
     }
 }

@@ -63,7 +63,7 @@ impl Scene {
         let mut responder = Responder::new(self.seed);
         responder.begin_batch(&mut publisher.subscribe(), self.clock_stepped);
         let datagram =
-            Datagram { peer: self.peer, local: self.local, received: self.received, buf: &mut buf };
+            Datagram { peer: self.peer, local: self.local, received: self.received, ahead: 0, buf: &mut buf };
         let verdict = responder.respond(datagram, &clock);
         (verdict, buf, clock.readings.get())
     }
@@ -192,7 +192,7 @@ fn s30_the_next_batch_is_served() {
         let mut buf = plain(1);
         let clock = Forged { now: received.offset_by(1000), readings: Cell::new(0) };
         let (peer, local) = (address("192.0.2.7:40000"), address("192.0.2.1:123"));
-        responder.respond(Datagram { peer, local, received, buf: &mut buf }, &clock)
+        responder.respond(Datagram { peer, local, received, ahead: 0, buf: &mut buf }, &clock)
     };
     let before = Scene::default().received;
     let after = before.offset_by(-3600 << 32);
@@ -219,7 +219,7 @@ fn x7_every_first_octet_and_length() {
                 let mut buf = [filler; 1500];
                 buf[0] = first;
                 let buf = &mut buf[..length];
-                match responder.respond(Datagram { peer, local, received, buf }, &clock) {
+                match responder.respond(Datagram { peer, local, received, ahead: 0, buf }, &clock) {
                     Verdict::Reply(reply) => {
                         assert!(reply == 48 && reply <= length);
                         answered += 1;

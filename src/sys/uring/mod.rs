@@ -37,6 +37,9 @@ const MULTISHOT_RUN: usize = 32;
 /// Completions that a collecting wait asks for; what is not there at once is not waited for.
 const COLLECT: usize = 2 * MULTISHOT_RUN;
 
+/// Marks the completion of the tick; sockets are numbered from zero.
+const TICK: u64 = u64::MAX;
+
 /// How long a cancelled receive may take to end.
 pub(super) const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -46,6 +49,8 @@ pub struct UringSockets {
     ring: IoUring,
     buffers: BufferRing,
     message: Box<libc::msghdr>,
+    tick: Box<Timespec>,
+    ticking: bool,
     sockets: Arc<[ServeSocket]>,
     states: Vec<SocketState>,
     armed: Vec<bool>,
@@ -81,6 +86,8 @@ impl UringSockets {
             ring: builder(sizes.completions).build(sizes.entries)?,
             buffers: BufferRing::new(sizes.buffers, buffer_size(sizes.payload)),
             message: message(),
+            tick: Box::default(),
+            ticking: false,
             states: vec![SocketState::default(); sockets.len()],
             armed: vec![false; sockets.len()],
             replies: SendChunk::new(sizes.send_chunks),
@@ -100,8 +107,13 @@ impl UringSockets {
     /// Sleeps until a completion is there or `timeout` is over.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.arm()?;
+        self.arm_tick(timeout)?;
         self.tally.kernel_entries += 1;
-        if self.busy { enter(&self.ring, COLLECT, Duration::ZERO) } else { enter(&self.ring, 1, timeout) }
+        if self.busy {
+            enter(&self.ring, COLLECT, Duration::ZERO)
+        } else {
+            passing(self.ring.submit_and_wait(1))
+        }
     }
 
     /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the
@@ -122,6 +134,17 @@ impl UringSockets {
     /// What happened since the start.
     pub fn tally(&self) -> &IoTally {
         &self.tally
+    }
+
+    /// Queues the timeout that ends a wait in which nothing comes, unless one is under way: one for many
+    /// waits, because each wait's own timeout would set a timer and cancel it again.
+    fn arm_tick(&mut self, timeout: Duration) -> io::Result<()> {
+        if !self.ticking {
+            *self.tick = Timespec::from(timeout);
+            push(&mut self.ring, &opcode::Timeout::new(&raw const *self.tick).build().user_data(TICK))?;
+            self.ticking = true;
+        }
+        Ok(())
     }
 
     fn register(&mut self) -> io::Result<()> {
@@ -159,6 +182,10 @@ impl UringSockets {
         completion: &cqueue::Entry,
         serve: &mut impl FnMut(Received<'_>) -> usize,
     ) -> io::Result<()> {
+        if completion.user_data() == TICK {
+            self.ticking = false;
+            return Ok(());
+        }
         let index = completion.user_data() as usize;
         if !cqueue::more(completion.flags()) {
             self.armed[index] = false;
@@ -203,7 +230,7 @@ impl UringSockets {
             buffers.recycle(buffer);
             return;
         };
-        match parts.serve(index, &mut states[index], tally, serve) {
+        match parts.serve(index, replies.ahead_ns(), &mut states[index], tally, serve) {
             Some(lengths) => {
                 // SAFETY: the buffer is not recycled before `flush`.
                 unsafe { replies.push(index, memory, lengths) };
@@ -234,8 +261,8 @@ impl UringSockets {
             // their buffers.
             enter(&self.ring, 1, CANCEL_PATIENCE)?;
             let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
-            if !cqueue::more(completion.flags()) {
-                self.armed[completion.user_data() as usize] = false;
+            if let Some(armed) = self.armed.get_mut(completion.user_data() as usize) {
+                *armed &= cqueue::more(completion.flags());
             }
         }
         // Otherwise the sockets would stay bound until the kernel gets round to freeing the ring, and a
@@ -347,10 +374,18 @@ fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     if ring.submission().is_full() {
         ring.submit()?;
     }
-    // SAFETY: the only entries with pointers that are pushed here are receives whose msghdr is boxed in the
-    // same struct as the ring and, like the provided buffers, outlives it.
+    // SAFETY: the only entries with pointers that are pushed here are receives and timeouts, whose msghdr and
+    // time are boxed in the same struct as the ring and, like the provided buffers, outlive it.
     let pushed = unsafe { ring.submission().push(entry) };
     pushed.map_err(|_| io::Error::other("the io_uring submission queue stays full"))
+}
+
+/// Whether a wait went wrong for good.
+fn passing(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Err(error) if !is_passing(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Timeouts and signals end a wait without harm; EBUSY asks to drain completions first.

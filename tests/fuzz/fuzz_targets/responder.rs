@@ -81,7 +81,7 @@ fuzz_target!(|input: &[u8]| {
     SERVER.with_borrow_mut(|(responder, published)| {
         responder.begin_batch(published, flags & 2 != 0);
         let before = responder.tally().received;
-        match responder.respond(Datagram { peer, local, received, buf: &mut buf }, &clock) {
+        match responder.respond(Datagram { peer, local, received, ahead: 0, buf: &mut buf }, &clock) {
             Verdict::Reply(length) => {
                 assert!(matches!(length, 48 | 68 | 72) && length <= datagram.len());
                 let (Ok(request), Ok(reply)) =

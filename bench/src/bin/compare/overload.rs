@@ -1,0 +1,95 @@
+//! More than a server can answer, for a long time: does it still answer as much as it can, with honest
+//! stamps, in the same memory, and does it count what it lost?
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bench::machine::Machine;
+use serde_json::Value;
+
+use super::INTERRUPTED;
+use super::contestant::Contestant;
+use super::load::Load;
+use super::measure::{Bench, Slice};
+use super::rig::Receive;
+use super::running::Running;
+
+/// What is offered, as a multiple of what the server can answer.
+const MULTIPLES: [f64; 2] = [1.5, 3.0];
+/// How long a server's peak is looked for.
+const PEAK: Duration = Duration::from_secs(2);
+
+/// Overloads one after the other, and prints a table.
+pub(super) fn run(
+    bench: &Bench,
+    contestants: &[Contestant],
+    duration: Duration,
+    machine: &Machine,
+) -> Result<(), String> {
+    bench.rig.receive(Receive::AsThread).map_err(|error| error.to_string())?;
+    println!("{machine}; {duration:?} at each load.\n");
+    println!(
+        "| server | offered /s | × peak | sent /s | answered /s | of peak | core used | p50 ms | \\|offset\\| p50 µs | p99 µs \
+         | memory KiB | counters |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for &contestant in contestants.iter().filter(|contestant| contestant.tells_time()) {
+        match overload(bench, contestant, duration) {
+            Ok(()) => {}
+            Err(_) if bench.stop.load(Relaxed) => return Err(INTERRUPTED.to_owned()),
+            Err(failure) => println!("| {} | {failure} |{}", contestant.name(), " |".repeat(10)),
+        }
+    }
+    Ok(())
+}
+
+fn overload(bench: &Bench, contestant: Contestant, duration: Duration) -> Result<(), String> {
+    let mut running = bench.start(contestant)?;
+    let name = contestant.name();
+    bench.slice(&mut running, Load::Closed, PEAK / 4)?;
+    let peak = bench.slice(&mut running, Load::Closed, PEAK)?;
+    let most = peak.outcome.answered;
+    let memory = running.resident_kib();
+    row(&name, "closed loop", &peak, most, &memory.to_string(), &closed(&running));
+    for multiple in MULTIPLES {
+        let before = running.resident_kib();
+        let slice = bench.slice(&mut running, Load::Open((most * multiple) as u64), duration)?;
+        let grown = format!("{before} → {}", running.resident_kib());
+        row(&name, &format!("×{multiple}"), &slice, most, &grown, &closed(&running));
+    }
+    let after = bench.slice(&mut running, Load::Closed, PEAK)?;
+    row(&name, "closed loop, after", &after, most, &running.resident_kib().to_string(), &closed(&running));
+    Ok(())
+}
+
+fn row(name: &str, load: &str, slice: &Slice, peak: f64, memory: &str, counters: &str) {
+    let outcome = &slice.outcome;
+    println!(
+        "| {name} | {load} | {:.2} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {memory} | {counters} |",
+        outcome.sent / peak,
+        outcome.sent,
+        outcome.answered,
+        outcome.answered / peak,
+        slice.utilisation,
+        outcome.latency[0] / 1e3,
+        outcome.offset[0],
+        outcome.offset[1],
+    );
+}
+
+/// Whether everything that came has exactly one fate, by the server's own counters.
+fn closed(running: &Running) -> String {
+    let Some(counters) = running.counters() else { return "none".to_owned() };
+    let count = |name: &str| counters[name].as_u64().unwrap_or(0);
+    let dropped =
+        counters["dropped"].as_object().map_or(0, |all| all.values().filter_map(Value::as_u64).sum());
+    let (received, answered) = (count("received"), count("answered"));
+    let fates = answered + count("forwarded") + dropped;
+    let lost = count("rxq_ovfl");
+    if received == fates {
+        format!(
+            "closed: {received} received = {answered} answered + {dropped} dropped; {lost} lost in the queue"
+        )
+    } else {
+        format!("**open**: {received} received, but {fates} accounted for")
+    }
+}
