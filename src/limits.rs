@@ -46,6 +46,14 @@ pub const SOCKET_RECEIVE_BUFFER: usize = 4 << 20;
 /// third of a second to build.
 pub const ACCESS_ENTRIES: usize = 1_000_000;
 
+/// Prefixes that each access trie of the program in the network driver may hold, as responder.bpf.c has it:
+/// all of an access list, and the sources that are forged.
+pub const XDP_ACCESS_ENTRIES: u32 = 1 << 21;
+
+/// Addresses, each over each link, that the program in the network driver may serve, as responder.bpf.c has
+/// it.
+pub const XDP_SERVICES: usize = 4096;
+
 /// Files that may include each other: ntpd's own bound.
 pub const INCLUDE_DEPTH: usize = 5;
 
@@ -67,4 +75,4 @@ const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as u
 const _: () = assert!(SEND_CHUNK <= MMSG_BATCH && SEND_CHUNK as u32 <= URING_ENTRIES);
 // Ranges begin and end with an entry, and grids have about four cells per range: all are numbered with 32
 // bits.
-const _: () = assert!(ACCESS_ENTRIES < 1 << 24);
+const _: () = assert!(ACCESS_ENTRIES < 1 << 24 && 2 * ACCESS_ENTRIES < XDP_ACCESS_ENTRIES as usize);

@@ -8,10 +8,11 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 13] = [
+const FACILITIES: [&str; 14] = [
     "netns",
     "io_uring",
     "bpf",
+    "clang",
     "seccomp",
     "ptrace",
     "chrony",
