@@ -126,10 +126,8 @@ impl SetWatch {
             it_value: libc::timespec { tv_sec: libc::time_t::MAX, tv_nsec: 0 },
         };
         // SAFETY: the kernel reads `never` and, where the last argument is null, writes nothing.
-        check(unsafe {
-            libc::timerfd_settime(self.0.as_raw_fd(), FLAGS, &raw const never, ptr::null_mut())
-        })
-        .map(drop)
+        check(unsafe { libc::timerfd_settime(self.0.as_raw_fd(), FLAGS, &raw const never, ptr::null_mut()) })
+            .map(drop)
     }
 }
 

@@ -13,7 +13,7 @@ use super::XdpCounters;
 use super::feed::{Feed, Maps};
 
 /// The program as build.sh makes it of its sources: committed, so that nobody needs a compiler for it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("responder.bpf.o");
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("responder.bpf.o");
 
 /// The function in it.
 const FUNCTION: &str = "respond";
@@ -121,11 +121,7 @@ impl Program {
     /// Runs it on one frame that arrives on the loopback interface, without sending anything: the action, and
     /// the frame as it is then.
     pub fn test(&self, frame: &[u8], out: &mut [u8]) -> Result<(u32, usize), LoadError> {
-        let program: &Xdp = self
-            .ebpf
-            .program(FUNCTION)
-            .ok_or(LoadError::Missing(FUNCTION))?
-            .try_into()?;
+        let program: &Xdp = self.ebpf.program(FUNCTION).ok_or(LoadError::Missing(FUNCTION))?.try_into()?;
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::default() };
         let result = program.test_run(options)?;

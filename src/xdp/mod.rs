@@ -10,7 +10,7 @@ mod layout;
 mod timescale;
 mod tries;
 
-pub use attach::{Attachment, LoadError, Mode, Program};
+pub use attach::{Attachment, LoadError, Mode, OBJECT, Program};
 pub use feed::Feed;
 pub use timescale::Timescale;
 

@@ -162,7 +162,7 @@ static inline u64 sum_words(const void *start, u32 count)
 	const u32 *word = start;
 	u64 sum = 0;
 
-#pragma unroll
+#pragma clang loop unroll(full)
 	for (u32 i = 0; i < count; i++)
 		sum += word[i];
 	return sum;
@@ -222,7 +222,7 @@ static inline bool state_read(struct state *copy)
 {
 	u32 first = 0;
 
-#pragma unroll
+#pragma clang loop unroll(full)
 	for (int attempt = 0; attempt < 2; attempt++) {
 		const u32 *index = map_lookup(&generation, &first);
 		const struct state *state = index ? map_lookup(&states, index) : 0;
@@ -259,7 +259,12 @@ static inline bool allows(u16 flags, u32 version)
 
 static inline u16 flags_of(const struct access *access, const struct udp *udp)
 {
-	return udp->source == be16(NTP_PORT) ? access->ntp : access->any;
+	u16 any = access->any, ntp = access->ntp;
+
+	/* Without this the compiler makes one load of two, from a place that only privileged programs may
+	 * reckon out. */
+	opaque(ntp);
+	return udp->source == be16(NTP_PORT) ? ntp : any;
 }
 
 /*

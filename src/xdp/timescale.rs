@@ -76,12 +76,7 @@ mod tests {
     const NOON: i64 = 1_782_820_800;
 
     fn at_noon() -> Timescale {
-        Timescale {
-            tai: ((NOON + 37) * SECOND_NS) as u64,
-            monotonic_to_tai: 0,
-            tai_offset: 37,
-            leap: None,
-        }
+        Timescale { tai: ((NOON + 37) * SECOND_NS) as u64, monotonic_to_tai: 0, tai_offset: 37, leap: None }
     }
 
     /// What the program makes of it, by the formula in responder.h.
@@ -108,9 +103,8 @@ mod tests {
     fn a_served_clock_with_offset_and_rate_is_followed() {
         let noon = NtpTimestamp::from_unix(NOON, 0);
         // A second ahead and 100 ppm fast.
-        let served = |machine: NtpTimestamp| {
-            machine.offset_by((1 << 32) + machine.signed_since(noon) / 10_000)
-        };
+        let served =
+            |machine: NtpTimestamp| machine.offset_by((1 << 32) + machine.signed_since(noon) / 10_000);
         let mut state = State::default();
         at_noon().describe(served, &mut state);
         let got = ntp(&state, at_noon().tai + 2 * SECOND_NS as u64);

@@ -144,7 +144,8 @@ fn entries<const N: usize>(list: &AccessList, special: &Special<N>) -> Vec<Entry
     let unmatched = (Prefix { octets: [0; N], length: 0 }, AccessList::UNMATCHED, AccessList::UNMATCHED);
     let of_family = list.prefixes().filter_map(|(prefix, any, ntp)| Some((Prefix::of(prefix)?, any, ntp)));
     let listed: Vec<(Prefix<N>, AccessFlags, AccessFlags)> = of_family.collect();
-    let mut entries: Vec<Entry<N>> = listed.iter().map(|&(prefix, any, ntp)| entry(prefix, any, ntp)).collect();
+    let mut entries: Vec<Entry<N>> =
+        listed.iter().map(|&(prefix, any, ntp)| entry(prefix, any, ntp)).collect();
     for prefix in special.keys() {
         // What encloses a prefix comes before it; the last one that does is the innermost.
         let before = listed.partition_point(|(other, ..)| other < prefix);

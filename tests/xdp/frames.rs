@@ -28,9 +28,6 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Octets of the headers before the IP header, without a VLAN tag.
-pub(crate) const ETHERNET: usize = 14;
-
 impl Frame {
     pub(crate) fn new(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Self {
         Self { source, destination, vlan: None, checksum: Checksum::Right, payload: payload.to_vec() }
@@ -147,4 +144,58 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xFFFF) + (sum >> 16);
     }
     sum as u16
+}
+
+/// The datagram in a frame to the server, if nothing about it is unusual; else what is. It is this, not the
+/// program, that says what a plain datagram is.
+pub(crate) fn plain(frame: &[u8]) -> Result<Frame, &'static str> {
+    let demand = |condition: bool, otherwise| condition.then_some(()).ok_or(otherwise);
+    demand(frame[..6] == SERVER_MAC, "a frame to somebody else")?;
+    demand(frame[6] & 1 == 0, "a frame from a group")?;
+    let (addresses, udp): (&[u8], &[u8]) = match frame[12..14] {
+        [0x08, 0x00] => {
+            demand(frame.len() >= 34, "half an IP header")?;
+            let (ip, udp) = frame[14..].split_at(20);
+            demand(ip[0] == 0x45, "IP options")?;
+            demand(ip[9] == 17, "another protocol")?;
+            demand(ip[6] & !0x40 == 0 && ip[7] == 0, "a fragment")?;
+            demand(sum(ip) == 0xFFFF, "a wrong IP checksum")?;
+            demand(usize::from(ip[2]) << 8 | usize::from(ip[3]) == 20 + udp.len(), "a wrong IP length")?;
+            (&ip[12..20], udp)
+        }
+        [0x86, 0xDD] => {
+            demand(frame.len() >= 54, "half an IP header")?;
+            let (ip, udp) = frame[14..].split_at(40);
+            demand(ip[0] >> 4 == 6, "another IP version")?;
+            demand(ip[6] == 17, "extension headers or another protocol")?;
+            demand(usize::from(ip[4]) << 8 | usize::from(ip[5]) == udp.len(), "a wrong IP length")?;
+            (&ip[8..40], udp)
+        }
+        _ => return Err("another ethertype, or a VLAN that is not ours"),
+    };
+    demand(udp.len() >= 8, "half a UDP header")?;
+    demand(usize::from(udp[4]) << 8 | usize::from(udp[5]) == udp.len(), "a wrong UDP length")?;
+    let pseudo = [addresses, &[0, 17], &udp[4..6]].concat();
+    let absent = udp[6..8] == [0, 0];
+    let right = match absent {
+        true => addresses.len() == 8,
+        false => {
+            let partial = sum(&pseudo).to_be_bytes() == udp[6..8];
+            partial || sum(&[&pseudo, udp].concat()) == 0xFFFF
+        }
+    };
+    demand(right, "a wrong UDP checksum")?;
+    let half = addresses.len() / 2;
+    let address = |octets: &[u8]| match octets.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(octets).unwrap()),
+        _ => IpAddr::from(<[u8; 16]>::try_from(octets).unwrap()),
+    };
+    let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
+    Ok(Frame {
+        source: SocketAddr::new(address(&addresses[..half]), port(0)),
+        destination: SocketAddr::new(address(&addresses[half..]), port(2)),
+        vlan: None,
+        checksum: Checksum::Right,
+        payload: udp[8..].to_vec(),
+    })
 }

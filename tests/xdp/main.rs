@@ -6,4 +6,8 @@ mod skip;
 
 mod differential;
 mod frames;
+mod limit;
+mod object;
 mod program;
+mod rules;
+mod time;

@@ -82,7 +82,8 @@ impl Tested {
 
     pub(crate) fn run(&self, frame: &[u8]) -> Verdict {
         let mut out = vec![0; frame.len() + 64];
-        let (action, length) = self.program.test(frame, &mut out).unwrap_or_else(|e| panic!("{}", reasons(&e)));
+        let (action, length) =
+            self.program.test(frame, &mut out).unwrap_or_else(|e| panic!("{}", reasons(&e)));
         out.truncate(length);
         match action {
             XDP_PASS => Verdict::Passed(out),
@@ -155,7 +156,8 @@ fn reasons(error: &LoadError) -> String {
 
 /// Builds the object of the sources as they are, or None with a skip where there is no compiler.
 fn build(name: &str) -> Option<Vec<u8>> {
-    let have = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    let have =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
     if !have("clang") || !have("llvm-strip") {
         skip("clang", "no fresh object of src/xdp can be built: apt-get install clang llvm");
         return None;
