@@ -46,6 +46,15 @@ pub const SOCKET_RECEIVE_BUFFER: usize = 4 << 20;
 /// third of a second to build.
 pub const ACCESS_ENTRIES: usize = 1_000_000;
 
+/// Bytes that a worker needs for the token bucket of one `limited` address.
+pub const LIMITED_SOURCE_BYTES: usize = 32;
+
+/// `limited` addresses whose token buckets each worker keeps, unless `mru` says otherwise: 1 MB.
+pub const LIMITED_SOURCES: usize = (1 << 20) / LIMITED_SOURCE_BYTES;
+
+/// The most of them, whatever `mru` says: 256 MB in each worker.
+pub const LIMITED_SOURCES_MAX: usize = 1 << 23;
+
 /// Prefixes that each access trie of the program in the network driver may hold, as responder.bpf.c has it:
 /// all of an access list, and the sources that are forged.
 pub const XDP_ACCESS_ENTRIES: u32 = 1 << 21;
@@ -69,6 +78,7 @@ pub const CONFIG_LINE: usize = 1 << 16;
 /// Findings kept of one configuration; the rest is counted.
 pub const FINDINGS: usize = 1000;
 
+const _: () = assert!(LIMITED_SOURCES <= LIMITED_SOURCES_MAX);
 const _: () = assert!(URING_BUFFERS.is_power_of_two());
 const _: () = assert!(URING_COMPLETIONS >= URING_BUFFERS as u32 + URING_ENTRIES);
 const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as usize);

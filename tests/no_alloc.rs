@@ -8,7 +8,8 @@ use std::time::Duration;
 use ntpring::datapath::{Datapath, Mmsg, SystemClock, Uring};
 use ntpring::limits;
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Responder, ServingState, Verdict,
+    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Reason, Responder,
+    ServingState, Verdict,
 };
 use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
@@ -34,8 +35,16 @@ fn state() -> ServingState {
         entry(2, AccessFlags::NOSERVE | AccessFlags::NOQUERY),
         entry(3, AccessFlags::NOTRUST),
         entry(4, AccessFlags::VERSION),
+        entry(6, AccessFlags::LIMITED | AccessFlags::KOD),
     ];
-    ServingState { system, access: Arc::new(AccessList::new(&entries).unwrap()) }
+    // Fewer buckets than addresses that need one.
+    let limit = RateLimit { burst: 1, sources: 64, ..RateLimit::default() };
+    ServingState {
+        system,
+        access: Arc::new(AccessList::new(&entries).unwrap()),
+        limit,
+        ..ServingState::default()
+    }
 }
 
 #[test]
@@ -64,7 +73,7 @@ fn o10_the_responder_allocates_nothing() {
                     _ => buf[0] = 0x23,
                 }
                 let length = random.choice([0, 12, 47, 48, 48, 48, 50, 68, 72, 76, 80, 1024]).unwrap_or(48);
-                let peer = SocketAddr::from(([192, 0, random.u8(0..6), random.u8(..)], random.u16(120..130)));
+                let peer = SocketAddr::from(([192, 0, random.u8(0..8), random.u8(..)], random.u16(120..130)));
                 let datagram = Datagram { peer, local, received: SystemClock.now(), buf: &mut buf[..length] };
                 match responder.respond(datagram, &SystemClock) {
                     Verdict::Reply(_) => verdicts[0] += 1,
@@ -76,7 +85,9 @@ fn o10_the_responder_allocates_nothing() {
         assert_eq!((watched.count_total, watched.count_current), (0, 0), "round {round}: {watched:?}");
     }
     assert!(verdicts.iter().all(|count| *count > 500), "every verdict was among them: {verdicts:?}");
-    assert_eq!(responder.tally().received, REQUESTS as u64);
+    let tally = responder.tally();
+    assert_eq!(tally.received, REQUESTS as u64);
+    assert!(tally.kod > 50 && tally.dropped[Reason::Limited as usize] > 100, "{tally:?}");
 }
 
 /// Bursts of requests over loopback, watched from the socket to the socket.

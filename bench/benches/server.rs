@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
 use fastrand::Rng;
 use ntpring::datapath::SystemClock;
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Reason, Responder, ServingState, Verdict,
+    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Reason, Responder,
+    ServingState, Verdict,
 };
 use ntpring::snapshot::{Published, Publisher};
 use ntpring::wire::{HEADER_LEN, NtpTimestamp};
@@ -22,6 +23,7 @@ use ntpring::wire::{HEADER_LEN, NtpTimestamp};
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     respond(&mut criterion);
+    limited(&mut criterion);
     access(&mut criterion);
     snapshot(&mut criterion);
     criterion.final_summary();
@@ -72,7 +74,11 @@ fn case(
     expected: Verdict,
 ) {
     let received = SystemClock.now();
-    let state = ServingState { system: requests::synchronised(received), access: Arc::new(access) };
+    let state = ServingState {
+        system: requests::synchronised(received),
+        access: Arc::new(access),
+        ..ServingState::default()
+    };
     let mut responder = Responder::new(1);
     responder.begin_batch(&mut Publisher::new(state).subscribe(), false);
     let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
@@ -102,6 +108,65 @@ fn denying(flags: AccessFlags) -> AccessList {
     let everybody = IpPrefix::new(SocketAddr::from(([0; 4], 0)).ip(), 0);
     let entry = everybody.map(|prefix| AccessEntry { prefix, flags, ntpport: false });
     AccessList::new(entry.as_slice()).unwrap_or_default()
+}
+
+/// A plain request from each of so many addresses in turn, answered, when everybody is limited and when
+/// nobody is: the difference is the table's.
+fn limited(c: &mut Criterion) {
+    let mut group = c.benchmark_group("limited, answered");
+    let generous = RateLimit { headway_ns: 1, burst: u32::MAX, ..RateLimit::default() };
+    for (name, addresses) in [
+        ("one address", 1),
+        ("hits, 16384 addresses", 1 << 14),
+        ("misses, 1048576 addresses in a full table", 1 << 20),
+    ] {
+        for (who, flags) in [("nobody is limited", AccessFlags::NONE), ("limited", AccessFlags::LIMITED)] {
+            let id = BenchmarkId::new(who, name);
+            turns(&mut group, id, flags, generous, addresses, |verdict| {
+                verdict == Verdict::Reply(HEADER_LEN)
+            });
+        }
+    }
+    let miser = RateLimit { headway_ns: u64::MAX, burst: 0, leak_log2: None, ..RateLimit::default() };
+    turns(
+        &mut group,
+        BenchmarkId::new("refused", "one address"),
+        AccessFlags::LIMITED,
+        miser,
+        1,
+        |verdict| verdict == Verdict::Drop(Reason::Limited),
+    );
+    group.finish();
+}
+
+fn turns(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    id: BenchmarkId,
+    flags: AccessFlags,
+    limit: RateLimit,
+    addresses: u32,
+    expected: impl Fn(Verdict) -> bool,
+) {
+    let received = SystemClock.now();
+    let (system, access) = (requests::synchronised(received), denying(flags).into());
+    let mut responder = Responder::new(1);
+    responder.begin_batch(
+        &mut Publisher::new(ServingState { system, access, limit, ..ServingState::default() }).subscribe(),
+        false,
+    );
+    let local = SocketAddr::from(([192, 0, 2, 1], 123));
+    let mut clients: Vec<_> = (0..addresses).map(|n| Ipv4Addr::from_bits(0x0B00_0000 + n)).collect();
+    Rng::with_seed(3).shuffle(&mut clients);
+    let mut next = clients.iter().cycle();
+    let request = requests::time(4, 1);
+    let mut memory = request;
+    let mut once = || {
+        memory = request;
+        let peer = SocketAddr::from((next.next().copied().unwrap_or(Ipv4Addr::LOCALHOST), 40_000));
+        responder.respond(Datagram { peer, local, received, buf: black_box(&mut memory) }, &Stopped)
+    };
+    assert!((0..addresses).all(|_| expected(once())));
+    group.bench_function(id, |b| b.iter(&mut once));
 }
 
 /// Cold addresses: every lookup is for another random client, of 2^20. Cold lists: and in another copy of the

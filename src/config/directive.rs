@@ -56,18 +56,8 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
         "who may ask what: `restrict [-4|-6] ADDRESS|default|source [flag]...`",
     ),
     reject("unrestrict", "take the flags from the `restrict` line instead"),
-    later(
-        "discard",
-        options::discard,
-        "rate limit of `limited` addresses: `discard [option number]...`",
-        &inactive::RATE_LIMIT,
-    ),
-    later(
-        "limit",
-        options::limit,
-        "the same, in ntpsec's words: `limit [option number]...`",
-        &inactive::RATE_LIMIT,
-    ),
+    honour("discard", options::discard, "rate limit of `limited` addresses: `discard [option number]...`"),
+    honour("limit", options::limit, "the same, in ntpsec's words: `limit [option number]...`"),
     honour(
         "interface",
         interface::interface,
@@ -137,12 +127,7 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     later("tos", options::tos, "selection among sources: `tos [option number]...`", &inactive::DISCIPLINE),
     honour("enable", options::enable, "`enable SWITCH...`"),
     honour("disable", options::disable, "`disable SWITCH...`"),
-    later(
-        "mru",
-        options::mru,
-        "bound of the list of recent clients: `mru [option number]...`",
-        &inactive::MONITOR,
-    ),
+    honour("mru", options::mru, "room for clients, in each worker: `mru [option number]...`"),
     honour("dscp", options::dscp, "DSCP of sent packets, 0–63"),
     later(
         "leapsmearinterval",

@@ -19,7 +19,6 @@ pub(super) static ASSOCIATIONS: Feature =
 pub(super) static DISCIPLINE: Feature = feature("discipline", "the clock is not adjusted");
 pub(super) static KEYS: Feature = feature("keys", "requests authenticated with a key get no answer");
 pub(super) static CONTROL: Feature = feature("control", "control messages (ntpq) get no answer");
-pub(super) static RATE_LIMIT: Feature = feature("rate limit", "no request is refused for coming too often");
 pub(super) static MONITOR: Feature = feature("monitor", "clients are not recorded");
 pub(super) static TIME1: Feature = feature("time1", "the local clock is served without the correction");
 pub(super) static LEAP_FILE: Feature = feature("leap file", "leap seconds are not announced");

@@ -134,7 +134,8 @@ pub struct Config {
     pub switches: Switches,
     /// `discard`, if there.
     pub discard: Option<Discard>,
-    /// `limit`, if there; where both are, ntpd's `discard` and ntpsec's `limit` bound the same requests.
+    /// `limit`, if there; where both are, ntpd's `discard` and ntpsec's `limit` bound the same requests, and
+    /// the stricter of their numbers hold.
     pub limit: Option<Limit>,
     /// `mru`.
     pub mru: Mru,
@@ -183,7 +184,8 @@ impl Config {
     ///   for the hosts that a more specific line names. Whether clients are `limited` is up to the `default`
     ///   line, if there is one.
     /// - Neither is for this host: 127.0.0.1 and ::1 have what the file's own lines give them, which is
-    ///   everything if there are none. `restrict default ignore` shuts them out, as in ntpd.
+    ///   everything if there are none. `restrict default ignore` shuts them out, as in ntpd; but they are
+    ///   `limited` only by a line that is not about everybody.
     ///
     /// `resolve` gives the addresses of a host name; those of another family are left out. Lines whose name
     /// has no address (yet) make no entry.
@@ -213,8 +215,8 @@ impl Config {
         interface::action(&self.interfaces, address, interface_name)
     }
 
-    /// Whether recent clients must be recorded: `disable monitor` has no effect as long as anybody is
-    /// `limited`, be it by the builtin default.
+    /// Whether clients must be remembered: `disable monitor` has no effect as long as anybody is `limited`,
+    /// be it by the builtin default.
     pub fn monitor(&self) -> bool {
         let limited = |flags: RestrictFlags| flags.contains(RestrictFlags::LIMITED);
         self.switches.monitor

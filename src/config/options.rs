@@ -85,13 +85,11 @@ pub struct Discard {
     pub average_log2_seconds: u8,
     /// Shortest headway; 2 by default.
     pub minimum_seconds: u16,
-    /// With so many requests per second, not every client is recorded; 3000 by default.
-    pub monitor: u32,
 }
 
 impl Default for Discard {
     fn default() -> Self {
-        Self { average_log2_seconds: 3, minimum_seconds: 2, monitor: 3000 }
+        Self { average_log2_seconds: 3, minimum_seconds: 2 }
     }
 }
 
@@ -102,7 +100,7 @@ pub struct Limit {
     pub average_per_second: f64,
     /// Requests that may come at once; 20 by default.
     pub burst_packets: f64,
-    /// Kiss-o'-death packets per second; 0.5 by default.
+    /// Kiss-o'-death packets per second and client; 0.5 by default, 0: none.
     pub kod_per_second: f64,
 }
 
@@ -112,7 +110,8 @@ impl Default for Limit {
     }
 }
 
-/// `mru`: the bound of the list of recent clients; of several, the last counts. 1024 kilobytes by default.
+/// `mru`: how much room each worker has for clients that it must remember; of several, the last counts. 1024
+/// kilobytes by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mru {
     /// `maxdepth`: entries.
@@ -330,11 +329,7 @@ const DISCARD_WORDS: &[Word<Setter<Discard>>] = &[
         |discard, line, word| set(&mut discard.minimum_seconds, line.number(word, &(0..=3600))),
         "shortest headway, seconds (default 2)",
     ),
-    honour(
-        "monitor",
-        |discard, line, word| set(&mut discard.monitor, line.number(word, &(0..=u32::MAX))),
-        "requests per second beyond which not every client is recorded (default 3000)",
-    ),
+    accept("monitor", 1, "every limited client is remembered"),
 ];
 
 /// `discard [OPTION NUMBER]...`
@@ -365,7 +360,7 @@ const LIMIT_WORDS: &[Word<Setter<Limit>>] = &[
     honour(
         "kod",
         |limit, line, word| set(&mut limit.kod_per_second, line.number(word, &(0.0..=1e6))),
-        "kiss-o'-death packets per second (default 0.5)",
+        "kiss-o'-death packets per second (default 0.5); 0: none",
     ),
 ];
 
@@ -386,10 +381,10 @@ pub(super) type Bound = fn(u32) -> Mru;
 
 pub(super) static MRU: Vocabulary<Bound> = Vocabulary { what: "mru option", words: MRU_WORDS };
 
-const NO_MRU: &str = "the list has one bound";
+const NO_MRU: &str = "there is one bound";
 const MRU_WORDS: &[Word<Bound>] = &[
-    honour("maxdepth", Mru::Entries, "most recent clients recorded, entries"),
-    honour("maxmem", Mru::Kilobytes, "most memory for recent clients, kilobytes (default 1024)"),
+    honour("maxdepth", Mru::Entries, "most clients remembered"),
+    honour("maxmem", Mru::Kilobytes, "most memory for them, kilobytes, 32 clients in each (default 1024)"),
     accept("mindepth", 1, NO_MRU),
     accept("maxage", 1, NO_MRU),
     accept("minage", 1, NO_MRU),

@@ -7,11 +7,10 @@ use std::ops::BitOr;
 
 use super::error::Position;
 use super::host::{Family, Host, HostFault, Prefix, host, mask_length};
-use super::inactive;
 use super::lexer::Token;
 use super::line::{Line, show};
 use super::load::Draft;
-use super::vocabulary::{Policy, Vocabulary, Word, accept, honour, later};
+use super::vocabulary::{Policy, Vocabulary, Word, accept, honour};
 
 /// What a `restrict` line takes away. No flags: everything is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -136,12 +135,7 @@ const FLAG_WORDS: &[Word<RestrictOption>] = &[
     flag("noquery", RestrictFlags::NOQUERY, "no answer to control messages (ntpq); time is served"),
     flag("nomodify", RestrictFlags::NOMODIFY, "no control messages that change anything"),
     flag("kod", RestrictFlags::KOD, "a kiss-o'-death packet for who exceeds the rate limit; needs `limited`"),
-    later(
-        "limited",
-        RestrictOption::Flag(RestrictFlags::LIMITED),
-        "requests are rate limited",
-        &inactive::RATE_LIMIT,
-    ),
+    flag("limited", RestrictFlags::LIMITED, "requests for time are rate limited (`discard`, `limit`)"),
     flag("notrust", RestrictFlags::NOTRUST, "no time for requests without authentication"),
     flag("nomrulist", RestrictFlags::NOMRULIST, "no list of recent clients"),
     flag("version", RestrictFlags::VERSION, "no time for requests of another NTP version"),
@@ -317,7 +311,12 @@ pub(super) fn unite(
 /// What holds without being written: this host gets what the file's own lines give it, everybody else no
 /// control messages but by a more specific line, and rate limits if there is no `default` line.
 fn add_builtin(entries: &mut Entries, everybody: Prefix, this_host: IpAddr) {
-    let [any, from_ntp_port] = [false, true].map(|ntpport| most_specific(entries, this_host, ntpport));
+    let [any, from_ntp_port] =
+        [false, true].map(|ntpport| match most_specific(entries, this_host, ntpport) {
+            // Whoever limits everybody means everybody else.
+            (flags, 0) => flags.without(RestrictFlags::LIMITED | RestrictFlags::KOD),
+            (flags, _) => flags,
+        });
     entries.entry((Prefix::host(this_host), false)).or_insert(any);
     if from_ntp_port != any {
         entries.entry((Prefix::host(this_host), true)).or_insert(from_ntp_port);
@@ -330,16 +329,16 @@ fn add_builtin(entries: &mut Entries, everybody: Prefix, this_host: IpAddr) {
     }
 }
 
-/// The flags of the most specific entry for `address`; none without an entry.
-fn most_specific(entries: &Entries, address: IpAddr, ntpport: bool) -> RestrictFlags {
+/// The flags of the most specific entry for `address`, none without an entry, and the length of its prefix.
+fn most_specific(entries: &Entries, address: IpAddr, ntpport: bool) -> (RestrictFlags, u8) {
     (0..=Prefix::host(address).length())
         .rev()
         .filter_map(|length| Prefix::new(address, length))
         .find_map(|prefix| {
             let special = if ntpport { entries.get(&(prefix, true)) } else { None };
-            special.or_else(|| entries.get(&(prefix, false)))
+            let flags = special.or_else(|| entries.get(&(prefix, false)))?;
+            Some((*flags, prefix.length()))
         })
-        .copied()
         .unwrap_or_default()
 }
 

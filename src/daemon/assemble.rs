@@ -13,10 +13,12 @@ use tracing::{error, warn};
 
 use super::addresses::{self, Addresses};
 use super::{CoreChoice, Failure, Options, configuration, logging};
-use crate::config::{self, Config, Family, Findings, Restriction, Severity};
+use crate::config::{self, Config, Family, Findings, Mru, Restriction, Severity};
 use crate::datapath::SystemClock;
 use crate::limits;
-use crate::server::{AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, ServingState, TooManyEntries};
+use crate::server::{
+    AccessEntry, AccessFlags, AccessList, Clock, IpPrefix, RateLimit, ServingState, TooManyEntries,
+};
 use crate::snapshot::{LocalClock, SystemVariables};
 use crate::sys::{clock, thread};
 use crate::wire::{Precision, ReferenceId};
@@ -30,6 +32,9 @@ pub(super) struct Plan {
     started: Instant,
     precision: Precision,
     access: Arc<AccessList>,
+    limit: RateLimit,
+    /// Set when the program in the network driver is there to write it.
+    pub(super) spent_mark: Option<[u8; 8]>,
     names: Names,
     pid_file: Option<PathBuf>,
 }
@@ -86,14 +91,15 @@ impl Plan {
             precision: Precision::from_nanoseconds(reading_time),
             access: access_list(&config, &mut names)
                 .map_err(|problem| Failure::Usage(problem.to_string()))?,
+            limit: rate_limit(&config),
+            spent_mark: None,
             names,
             pid_file: config.pid_file.map(|file| file.value),
         })
     }
 
-    /// SIGHUP: takes access list and clock from the file as it is now; `tos orphanwait` still counts from the
-    /// start. Any error in it leaves everything as
-    /// it was.
+    /// SIGHUP: takes access list, rate limit and clock from the file as it is now; `tos orphanwait` still
+    /// counts from the start. Any error in it leaves everything as it was.
     pub(super) fn reread(&mut self, path: &Path) -> Result<(), String> {
         let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
         log_findings(&findings);
@@ -101,6 +107,7 @@ impl Plan {
             return Err(format!("{} has errors (see above)", path.display()));
         }
         self.access = access_list(&config, &mut self.names).map_err(|problem| problem.to_string())?;
+        self.limit = rate_limit(&config);
         self.clock = clock_source(&config, self.started);
         Ok(())
     }
@@ -113,7 +120,12 @@ impl Plan {
             }
             _ => SystemVariables::unsynchronised(self.precision),
         };
-        ServingState { system, access: Arc::clone(&self.access) }
+        ServingState {
+            system,
+            access: Arc::clone(&self.access),
+            limit: self.limit,
+            spent_mark: self.spent_mark,
+        }
     }
 
     pub(super) fn write_pid_file(&self) {
@@ -167,6 +179,36 @@ fn clock_source(config: &Config, started: Instant) -> ClockSource {
         reference_id: ReferenceId::from_octets(local.refid),
     };
     ClockSource::Local(local, started + Duration::from_secs(wait.into()))
+}
+
+/// ntpd's `discard` and ntpsec's `limit` as one token bucket. Where both are, the stricter of their numbers
+/// hold; where neither is, ntpsec's defaults do, because ntpd's would refuse three requests in a row.
+fn rate_limit(config: &Config) -> RateLimit {
+    /// What ntpd's average leaves room for.
+    const DISCARD_BURST: u32 = 8;
+    const SECOND: f64 = 1e9;
+    let every = |per_second: f64| (SECOND / per_second) as u64;
+    let seconds = |seconds: u64| seconds * SECOND as u64;
+
+    let limit = config.limit.unwrap_or_default();
+    let mut bucket = RateLimit {
+        headway_ns: every(limit.average_per_second),
+        burst: limit.burst_packets as u32,
+        kod_headway_ns: if limit.kod_per_second > 0.0 { every(limit.kod_per_second) } else { 0 },
+        sources: match config.mru {
+            Mru::Entries(entries) => entries as usize,
+            Mru::Kilobytes(kilobytes) => kilobytes as usize * 1024 / limits::LIMITED_SOURCE_BYTES,
+        }
+        .min(limits::LIMITED_SOURCES_MAX),
+        ..RateLimit::default()
+    };
+    if let Some(discard) = config.discard {
+        bucket.headway_ns = bucket.headway_ns.max(seconds(1 << discard.average_log2_seconds));
+        bucket.burst = bucket.burst.min(DISCARD_BURST);
+        // Requests that left the client so far apart may arrive a little closer.
+        bucket.minimum_ns = seconds(discard.minimum_seconds.into()) / 16 * 15;
+    }
+    bucket
 }
 
 fn access_list(config: &Config, names: &mut Names) -> Result<Arc<AccessList>, TooManyEntries> {
@@ -249,6 +291,26 @@ mod tests {
         assert_eq!(from(&format!("{local}server 192.0.2.1\n")), Some((3, Duration::from_secs(300))));
         let patient = format!("{local}pool p.example\ntos orphanwait 7\n");
         assert_eq!(from(&patient), Some((3, Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn k7_discard_and_limit_become_one_bucket() {
+        let of = |text: &str| rate_limit(&config(text));
+        let default = RateLimit::default();
+        assert_eq!(of(""), default, "ntpsec's");
+        let ntpd = RateLimit { headway_ns: 8_000_000_000, burst: 8, minimum_ns: 1_875_000_000, ..default };
+        assert_eq!(of("discard\n"), default, "a line without options is an error");
+        assert_eq!(of("discard minimum 2\n"), ntpd, "and the rest of ntpd's defaults");
+        assert_eq!(of("discard average 0 minimum 0\n"), RateLimit { burst: 8, ..default });
+        let ntpsec = RateLimit { headway_ns: 100_000_000, burst: 5, kod_headway_ns: 0, ..default };
+        assert_eq!(of("limit average 10 burst 5 kod 0\n"), ntpsec);
+        let both = RateLimit { burst: 5, kod_headway_ns: 0, ..ntpd };
+        assert_eq!(of("limit average 10 burst 5 kod 0\ndiscard average 3\n"), both);
+        assert_eq!(of("mru maxdepth 600\n").sources, 600);
+        assert_eq!(of("mru maxmem 1024\n").sources, limits::LIMITED_SOURCES);
+        assert_eq!(of("mru maxmem 4294967295\n").sources, limits::LIMITED_SOURCES_MAX);
+        // The least and the most that may be written.
+        of("limit average 0.001 burst 1000000 kod 1e-300\ndiscard average 17 minimum 3600\n");
     }
 
     #[test]

@@ -108,7 +108,11 @@ mod tests {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let published = Publisher::new(ServingState::default()).subscribe();
-        serve(listener, Status { tier: "none", cores: Vec::new(), counters: Vec::new(), published }).unwrap();
+        serve(
+            listener,
+            Status { tier: "none", cores: Vec::new(), counters: Vec::new(), published, xdp: None },
+        )
+        .unwrap();
 
         let mut dripping = TcpStream::connect(address).unwrap();
         let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();

@@ -3,6 +3,7 @@
 mod addresses;
 mod assemble;
 pub mod configuration;
+mod driver;
 mod listen;
 mod logging;
 mod metrics;
@@ -21,6 +22,7 @@ use crossbeam::channel::{self, Receiver};
 use tracing::{info, warn};
 
 use self::assemble::Plan;
+use self::driver::InDriver;
 use self::listen::WorkerSockets;
 use self::signals::Signals;
 use self::status::Status;
@@ -30,6 +32,7 @@ use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
 use crate::sys::socket::{ServeSocket, SocketOptions};
+use crate::xdp;
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
@@ -48,6 +51,8 @@ pub struct Options {
     pub cores: CoreChoice,
     /// How datagrams are moved.
     pub datapath: DatapathChoice,
+    /// Whether and where plain requests are answered in the network driver.
+    pub xdp: Option<xdp::Wanted>,
     /// USER or USER:GROUP to become once the sockets are open.
     pub user: Option<String>,
     /// Where Prometheus may scrape.
@@ -85,7 +90,7 @@ pub enum Failure {
 pub fn run(options: &Options) -> Result<(), Failure> {
     // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
     let signals = Signals::install()?;
-    let plan = Plan::read(options)?;
+    let mut plan = Plan::read(options)?;
     match &options.config {
         Some(path) => info!("configuration: {}", path.display()),
         None => info!("configuration: embedded default, no file is read"),
@@ -94,6 +99,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let sockets = open_sockets(options, &plan)?;
     let metrics = options.metrics.map(metrics::bind).transpose()?;
     plan.write_pid_file();
+    let xdp = driver::start(options, &mut plan, &sockets)?;
     privileges::give_up(identity.as_ref())?;
 
     let mut publisher = Publisher::new(plan.serving_state());
@@ -112,12 +118,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         cores: plan.cores.clone(),
         counters: workers.counters.clone(),
         published: publisher.subscribe(),
+        xdp: xdp.as_ref().map(InDriver::view),
     };
     if let Some(listener) = metrics {
         metrics::serve(listener, status.clone())?;
     }
-    announce(&plan, &sockets, &workers);
-    Daemon { config: options.config.as_deref(), plan, signals, workers, inbox, status }
+    let xdp = xdp.map(|xdp| xdp.watch_the_clock(signals.waker()?)).transpose()?;
+    announce(&plan, &sockets, &workers, xdp.as_ref());
+    Daemon { config: options.config.as_deref(), plan, signals, workers, inbox, status, xdp }
         .supervise(&mut publisher)
 }
 
@@ -129,6 +137,7 @@ struct Daemon<'a> {
     workers: Workers,
     inbox: Receiver<Query>,
     status: Status,
+    xdp: Option<InDriver>,
 }
 
 impl Daemon<'_> {
@@ -151,15 +160,30 @@ impl Daemon<'_> {
             }
             if self.signals.take_reload() {
                 self.reload();
-                publisher.publish(self.plan.serving_state());
+                self.publish(publisher);
+            }
+            if self.xdp.as_ref().is_some_and(InDriver::take_clock_set) {
+                self.publish(publisher);
             }
             // The control protocol is not served yet: what restrict lets through is met with silence.
             self.inbox.try_iter().for_each(drop);
             if Instant::now() >= next_update {
                 next_update = Instant::now() + UPDATE_INTERVAL;
-                publisher.publish(self.plan.serving_state());
+                if let Some(xdp) = &mut self.xdp {
+                    xdp.look_around();
+                }
+                self.publish(publisher);
             }
         }
+    }
+
+    /// Tells all tiers what to answer from now on.
+    fn publish(&mut self, publisher: &mut Publisher<ServingState>) {
+        let state = self.plan.serving_state();
+        if let Some(xdp) = &mut self.xdp {
+            xdp.publish(&state);
+        }
+        publisher.publish(state);
     }
 
     /// SIGHUP: restrict lines and the local clock are read again; sockets stay open. A file that cannot be
@@ -195,23 +219,30 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 }
 
 /// Says what is served, where and how: one line, once every worker's receive is armed.
-fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers) {
+fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers, xdp: Option<&InDriver>) {
     match sockets.first() {
-        Some(first) => logging::print(&format!("ready: {}; {}", serving(plan, first, workers), plan.clock)),
+        Some(first) => {
+            let unseen = match xdp {
+                Some(_) => "; firewall rules, rp_filter and captures do not see what xdp answers",
+                None => "",
+            };
+            logging::print(&format!("ready: {}; {}{unseen}", serving(plan, first, workers, xdp), plan.clock));
+        }
         None => logging::print("ready: no worker, so nobody is served"),
     }
     // Without a service manager that asked for it there is nobody to tell, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
-fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
+fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers, xdp: Option<&InDriver>) -> String {
     let addresses: Vec<String> = sockets.iter().map(|socket| socket.local().to_string()).collect();
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
     // The kernel grants, and reports, twice what was asked for: half is for its own overhead.
     let buffer = sockets.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
     format!(
-        "udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
+        "udp {}; tier {}{}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
         addresses.join(" "),
+        xdp.map(|xdp| format!("xdp {}, then ", xdp.places())).unwrap_or_default(),
         workers.backend.name(),
         cores.len(),
         if cores.len() == 1 { "" } else { "s" },

@@ -108,6 +108,8 @@ impl Worker {
 
     fn serve(mut self, mut path: impl Datapath) -> io::Result<()> {
         let mut responder = Responder::new(self.seed);
+        // What it needs memory for it takes now.
+        responder.begin_batch(&mut self.published, false);
         let mut watch = StepWatch::new();
         let mut forward_full = 0;
         while !self.stop.load(Relaxed) {

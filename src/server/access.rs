@@ -122,6 +122,7 @@ pub struct AccessList {
     v4: RangeTable<Resolved>,
     v6: RangeTable<Resolved>,
     prefixes: Vec<(IpPrefix, Resolved)>,
+    limits_somebody: bool,
 }
 
 /// There are more than [`limits::ACCESS_ENTRIES`] entries.
@@ -147,7 +148,17 @@ impl AccessList {
         let of_family = |v4: bool| entries.iter().filter(move |entry| entry.prefix.address.is_ipv4() == v4);
         let mut prefixes = Vec::new();
         let mut resolve = |v4| resolve(of_family(v4), &mut prefixes);
-        Ok(Self { v4: resolve(true), v6: resolve(false), prefixes })
+        Ok(Self {
+            v4: resolve(true),
+            v6: resolve(false),
+            prefixes,
+            limits_somebody: entries.iter().any(|entry| entry.flags.contains(AccessFlags::LIMITED)),
+        })
+    }
+
+    /// Whether any entry is [`AccessFlags::LIMITED`].
+    pub fn limits_somebody(&self) -> bool {
+        self.limits_somebody
     }
 
     /// Every prefix that an entry is about, outer ones first, IPv4 before IPv6: the flags of the addresses
@@ -170,7 +181,7 @@ impl AccessList {
 impl Default for AccessList {
     fn default() -> Self {
         let outside = || RangeTable::new(Sweep::OUTSIDE, &[]);
-        Self { v4: outside(), v6: outside(), prefixes: Vec::new() }
+        Self { v4: outside(), v6: outside(), prefixes: Vec::new(), limits_somebody: false }
     }
 }
 

@@ -35,6 +35,8 @@ reasons! {
     Extension => "extension",
     /// `restrict … ignore`.
     Ignored => "ignored",
+    /// `restrict … limited`: the source asks too often.
+    Limited => "limited",
     /// A control message (mode 6) that is too short, or no request.
     MalformedControl => "malformed_control",
     /// The source is no address that can be answered, or is the socket that the request arrived at.
@@ -73,6 +75,8 @@ pub struct Tally {
     pub received: u64,
     /// Time replies, by version: the first is version 1.
     pub answered: [u64; VERSIONS],
+    /// Kiss-o'-death packets, to requests beyond the rate limit.
+    pub kod: u64,
     /// Control messages handed to the daemon.
     pub forwarded: u64,
     /// Requests without an answer, by [`Reason`].
@@ -100,7 +104,7 @@ pub struct PathTally {
     pub kernel_entries: u64,
 }
 
-const WORDS: usize = 1 + VERSIONS + 1 + Reason::ALL.len() + PathTally::WORDS;
+const WORDS: usize = 1 + VERSIONS + 2 + Reason::ALL.len() + PathTally::WORDS;
 
 /// One worker's numbers as the daemon may read them at any time, on cache lines of their own.
 ///
@@ -164,10 +168,10 @@ impl Totals {
         self.tally.received + self.path.truncated
     }
 
-    /// Time replies of all versions that the kernel took. What it refused it says later, so this may fall for
-    /// a moment.
+    /// Replies that the kernel took: time of all versions, and kiss-o'-death packets. What it refused it says
+    /// later, so this may fall for a moment.
     pub fn answered(&self) -> u64 {
-        self.tally.answered.iter().sum::<u64>().saturating_sub(self.path.send_failed)
+        (self.tally.answered.iter().sum::<u64>() + self.tally.kod).saturating_sub(self.path.send_failed)
     }
 
     /// Control messages that the daemon has got.
@@ -195,6 +199,12 @@ impl Tally {
         }
     }
 
+    /// One request that was answered with a kiss-o'-death packet.
+    pub(super) fn count_kod(&mut self) {
+        self.received += 1;
+        self.kod += 1;
+    }
+
     /// One control message for the daemon.
     pub(super) fn count_forward(&mut self) {
         self.received += 1;
@@ -210,7 +220,8 @@ impl Tally {
     }
 
     fn words(&self) -> impl Iterator<Item = u64> {
-        [self.received].into_iter().chain(self.answered).chain([self.forwarded]).chain(self.dropped)
+        let replies = self.answered.into_iter().chain([self.kod]);
+        [self.received].into_iter().chain(replies).chain([self.forwarded]).chain(self.dropped)
     }
 
     fn from_words(words: &mut impl Iterator<Item = u64>) -> Self {
@@ -218,6 +229,7 @@ impl Tally {
         Self {
             received: next(),
             answered: array::from_fn(|_| next()),
+            kod: next(),
             forwarded: next(),
             dropped: array::from_fn(|_| next()),
         }
@@ -282,6 +294,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.count_answer(4);
         tally.count_answer(1);
+        tally.count_kod();
         tally.count_forward();
         tally.count_drop(Reason::Version);
         let path = PathTally { truncated: 1, kernel_entries: 7, ..PathTally::default() };
@@ -291,8 +304,8 @@ mod tests {
         assert_eq!(workers[0].read(), Totals { tally, path });
 
         let sum = Totals::sum(&workers);
-        assert_eq!((sum.received(), sum.answered(), sum.tally.forwarded), (10, 4, 2));
-        assert_eq!(sum.tally.answered, [2, 0, 0, 2]);
+        assert_eq!((sum.received(), sum.answered(), sum.tally.forwarded), (12, 6, 2));
+        assert_eq!((sum.tally.answered, sum.tally.kod), ([2, 0, 0, 2], 2));
         assert_eq!(sum.path.kernel_entries, 14);
         let dropped: Vec<_> = sum.dropped().filter(|(_, count)| *count > 0).collect();
         assert_eq!(dropped, [("version", 2), ("truncated", 2)]);

@@ -9,11 +9,13 @@ use crate::wire::{NtpTimestamp, Precision};
 
 mod access;
 mod counters;
+mod rate_limit;
 mod respond;
 mod template;
 
 pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix, TooManyEntries};
 pub use counters::{Counters, PathTally, Reason, Tally, Totals};
+pub use rate_limit::RateLimit;
 pub use respond::Responder;
 
 /// The port of NTP servers.
@@ -26,12 +28,22 @@ pub struct ServingState {
     pub system: SystemVariables,
     /// Who may ask what.
     pub access: Arc<AccessList>,
+    /// How often those may ask whom `access` limits.
+    pub limit: RateLimit,
+    /// What a tier in front of this one writes into the reference time of requests whose source has had all
+    /// its answers from there; a secret number, and none where there is no such tier.
+    pub spent_mark: Option<[u8; 8]>,
 }
 
 impl Default for ServingState {
     /// An unsynchronised clock, served to everybody.
     fn default() -> Self {
-        Self { system: SystemVariables::unsynchronised(Precision::COARSEST), access: Arc::default() }
+        Self {
+            system: SystemVariables::unsynchronised(Precision::COARSEST),
+            access: Arc::default(),
+            limit: RateLimit::default(),
+            spent_mark: None,
+        }
     }
 }
 

@@ -3,22 +3,31 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::rate_limit::{Judgement, Limiter};
 use super::{AccessFlags, Clock, Datagram, NTP_PORT, Reason, ServingState, Tally, Verdict, template};
 use crate::snapshot::Published;
-use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision};
+use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision, field};
 
 /// Answers the requests of one worker.
 #[derive(Debug)]
 pub struct Responder {
     state: Arc<ServingState>,
+    limiter: Limiter,
     clock_stepped: bool,
     random: fastrand::Rng,
     tally: Tally,
 }
 
+/// What is asked for.
+enum Request {
+    Control,
+    Time { version: u8, mode: Mode },
+}
+
 /// What a request deserves, unless it is silence.
 enum Answer {
     Control,
+    Kiss,
     Time { version: u8 },
 }
 
@@ -28,6 +37,7 @@ impl Responder {
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::default(),
+            limiter: Limiter::new(),
             clock_stepped: false,
             random: fastrand::Rng::with_seed(seed),
             tally: Tally::default(),
@@ -36,12 +46,20 @@ impl Responder {
 
     /// Takes the newest state for the datagrams that follow. If the clock was set since the last batch, the
     /// datagrams of this one may have been stamped before that: every time reply is dropped.
+    ///
+    /// The first state in which somebody is limited allocates the table that this takes, one that asks for
+    /// another size replaces it; nothing else here allocates.
     pub fn begin_batch(&mut self, published: &mut Published<ServingState>, clock_stepped: bool) {
         let newest = published.load();
         if !Arc::ptr_eq(&self.state, newest) {
             self.state = Arc::clone(newest);
+            let sources = if newest.access.limits_somebody() { newest.limit.sources } else { 0 };
+            self.limiter.resize(sources, &mut self.random);
         }
         self.clock_stepped = clock_stepped;
+        if clock_stepped {
+            self.limiter.clock_stepped();
+        }
     }
 
     /// What has become of all requests so far.
@@ -54,6 +72,10 @@ impl Responder {
         match self.answer(datagram, clock) {
             Ok(Answer::Time { version }) => {
                 self.tally.count_answer(version);
+                Verdict::Reply(HEADER_LEN)
+            }
+            Ok(Answer::Kiss) => {
+                self.tally.count_kod();
                 Verdict::Reply(HEADER_LEN)
             }
             Ok(Answer::Control) => {
@@ -74,14 +96,30 @@ impl Responder {
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
         }
-        match classify(buf, peer.port())? {
-            Answer::Control => check_control(buf, flags).map(|()| Answer::Control),
-            Answer::Time { version } => {
-                check_time(buf, version, flags)?;
-                let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
-                self.write_reply(header, version, received, clock).map(|()| Answer::Time { version })
+        let Request::Time { version, mode } = classify(buf, peer.port())? else {
+            return check_control(buf, flags).map(|()| Answer::Control);
+        };
+        check_time(buf, version, flags)?;
+        if self.clock_stepped {
+            return Err(Reason::ClockStepped);
+        }
+        let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
+        if flags.contains(AccessFlags::LIMITED) {
+            let limit = &self.state.limit;
+            // A client of RFC 1059 would not know what a kiss is.
+            let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
+            let spent = self.state.spent_mark.is_some_and(|mark| header[field::REFERENCE] == mark);
+            match self.limiter.judge(peer.ip(), received, limit, kod, spent, &mut self.random) {
+                Judgement::Answer => {}
+                Judgement::Kiss => {
+                    let mut packet = Packet::new_checked(header)?;
+                    template::apply_kiss(version, limit.kod_poll(), &mut packet);
+                    return Ok(Answer::Kiss);
+                }
+                Judgement::Refuse => return Err(Reason::Limited),
             }
         }
+        self.write_reply(header, version, received, clock).map(|()| Answer::Time { version })
     }
 
     /// Turns the request's header into the reply's.
@@ -92,9 +130,6 @@ impl Responder {
         received: NtpTimestamp,
         clock: &impl Clock,
     ) -> Result<(), Reason> {
-        if self.clock_stepped {
-            return Err(Reason::ClockStepped);
-        }
         let system = &self.state.system;
         let random = self.random.u64(..);
         let mut packet = Packet::new_checked(header)?;
@@ -147,18 +182,18 @@ fn check_addresses(peer: SocketAddr, local: SocketAddr) -> Result<(), Reason> {
 }
 
 /// What is asked for, by version and mode.
-fn classify(request: &[u8], port: u16) -> Result<Answer, Reason> {
+fn classify(request: &[u8], port: u16) -> Result<Request, Reason> {
     let first = *request.first().ok_or(Reason::Short)?;
     let version = (first >> 3) & 7;
     if !(1..=4).contains(&version) {
         return Err(Reason::Version);
     }
     match Mode::from_first_octet(first) {
-        Mode::Client => Ok(Answer::Time { version }),
-        Mode::Control => Ok(Answer::Control),
+        mode @ Mode::Client => Ok(Request::Time { version, mode }),
+        Mode::Control => Ok(Request::Control),
         Mode::Private => Err(Reason::Private),
         // RFC 1059 had no modes: clients and servers were told apart by the port.
-        Mode::Reserved if version == 1 && port != NTP_PORT => Ok(Answer::Time { version }),
+        mode @ Mode::Reserved if version == 1 && port != NTP_PORT => Ok(Request::Time { version, mode }),
         Mode::Reserved | Mode::SymmetricActive | Mode::SymmetricPassive | Mode::Server | Mode::Broadcast => {
             Err(Reason::Mode)
         }

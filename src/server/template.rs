@@ -29,6 +29,19 @@ pub(super) fn apply(
     reply.set_reference_time(not_after(system.reference_time, received));
 }
 
+/// Makes a kiss-o'-death packet of a request (RFC 5905 §7.4), which asks its sender to poll no more often
+/// than every 2^`poll` s. It carries no time of ours: what is not set stays the client's, and the stamps
+/// become all the same one.
+pub(super) fn apply_kiss(version: u8, poll: i8, reply: &mut Packet<&mut [u8; HEADER_LEN]>) {
+    let transmit = reply.transmit();
+    reply.set_first(LeapIndicator::Unsynchronised, version, Mode::Server);
+    reply.set_stratum(0);
+    reply.set_poll(reply.poll().max(poll));
+    reply.set_reference_id(ReferenceId::RATE);
+    reply.set_origin(transmit);
+    reply.set_receive(transmit);
+}
+
 /// The clock may have been updated while the request waited in the queue; yet no client may see a reference
 /// time later than the receive stamp beside it.
 fn not_after(reference: NtpTimestamp, received: NtpTimestamp) -> NtpTimestamp {

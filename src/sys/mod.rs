@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cmsg;
 pub mod exchange;
 pub mod interfaces;
+pub mod link;
 mod message;
 pub mod mmsg;
 pub mod sandbox;

@@ -129,6 +129,8 @@ pub struct ReferenceId([u8; 4]);
 impl ReferenceId {
     /// RFC 5905 figure 13: "The association has not yet synchronized for the first time".
     pub const INIT: Self = Self(*b"INIT");
+    /// RFC 5905 figure 13: "Rate exceeded", a kiss code.
+    pub const RATE: Self = Self(*b"RATE");
     /// An undisciplined local clock that claims to be a primary reference.
     pub const LOCAL: Self = Self(*b"LOCL");
 

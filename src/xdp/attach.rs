@@ -11,6 +11,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::XdpCounters;
 use super::feed::{Feed, Maps};
+use crate::sys::interfaces;
+use crate::sys::link::LinkState;
 
 /// The program as build.sh makes it of its sources: committed, so that nobody needs a compiler for it.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("responder.bpf.o");
@@ -126,6 +128,53 @@ impl Program {
             TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::default() };
         let result = program.test_run(options)?;
         Ok((result.return_value, result.data_size_out as usize))
+    }
+}
+
+/// An error and all that is behind it.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Why the program could not be loaded, and what to do about it.
+pub(super) fn why_not_loaded(error: &LoadError) -> String {
+    match error.errno() {
+        Some(libc::EPERM) => "not permitted: run as root, or sudo setcap cap_net_bind_service,cap_bpf,cap_net_admin=+ep $(command -v ntpring); in a container: --cap-add BPF --cap-add NET_ADMIN, and a seccomp profile that allows bpf".to_owned(),
+        Some(libc::ENOSYS) => "this kernel was built without BPF, or a seccomp filter hides it".to_owned(),
+        // The verifier's reasons are long.
+        _ => format!("{}; Linux 6.1 or newer is needed", with_causes(error).lines().next().unwrap_or_default()),
+    }
+}
+
+/// Why the program could not be attached, and what to do about it.
+pub(super) fn why_not_attached(error: &LoadError, interface: &str, state: &LinkState, mode: Mode) -> String {
+    let driver = interfaces::driver(interface).unwrap_or_else(|_| "no driver of its own".to_owned());
+    let sockets = "the sockets serve it as before";
+    match error.errno() {
+        Some(libc::EBUSY | libc::EEXIST) => format!(
+            "{interface} has another XDP program, which stays; {sockets} (to see it: ip -details link show dev {interface})"
+        ),
+        Some(libc::EPERM) => {
+            format!(
+                "{interface}: not permitted any more: restart ntpring to have it answered in the driver again"
+            )
+        }
+        Some(libc::ENODEV) => format!("{interface}: the interface has just gone"),
+        Some(libc::EOPNOTSUPP) if mode == Mode::Native => format!(
+            "{interface}: its driver ({driver}) cannot run XDP programs: leave --xdp away, or try --xdp generic, which gains less"
+        ),
+        _ => format!(
+            "{interface}: its driver ({driver}) refuses an XDP program as it is set up: {}; most often the MTU ({}) is too large, or LRO is on: ip link set dev {interface} mtu 1500; ethtool -K {interface} lro off",
+            with_causes(error),
+            state.mtu
+        ),
     }
 }
 

@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 
 use super::layout::{GENERATIONS, Service, ServiceKey, State};
 use super::tries::Tries;
-use super::{Limit, Link, Timescale};
+use super::{Link, Timescale};
 use crate::limits;
 use crate::server::{AccessList, ServingState};
 use crate::snapshot::SystemVariables;
@@ -29,6 +29,8 @@ pub struct Feed {
     state: State,
     /// What the program marks requests over the limit with; see responder.bpf.c.
     mark: u64,
+    /// IP's traffic class of replies.
+    pub traffic_class: u8,
 }
 
 /// The program's maps that the feed writes.
@@ -52,12 +54,13 @@ impl Feed {
             state: State::default(),
             // No reference time that a client would have.
             mark: fastrand::u64(..) | 1,
+            traffic_class: 0,
         })
     }
 
     /// What the program writes into the reference time of requests over the rate limit before it passes them
     /// to the sockets.
-    pub fn mark(&self) -> [u8; 8] {
+    pub fn spent_mark(&self) -> [u8; 8] {
         self.mark.to_ne_bytes()
     }
 
@@ -69,17 +72,18 @@ impl Feed {
     pub fn publish(
         &mut self,
         serving: &ServingState,
-        limit: &Limit,
         timescale: &Timescale,
         own: &[InterfaceAddress],
     ) -> Result<(), MapError> {
         let mut state = describe(&serving.system);
         timescale.describe(|machine| machine, &mut state);
-        state.headway = limit.headway_ns;
-        state.capacity = limit.headway_ns.saturating_mul(limit.burst.into());
-        state.minimum = limit.minimum_ns;
+        // So long that nothing is ever earned, and short enough to add the present time.
+        let never = u64::MAX >> 2;
+        state.headway = serving.limit.headway_ns.min(never);
+        state.capacity = serving.limit.capacity_ns().min(never);
+        state.minimum = serving.limit.minimum_ns.min(never);
         state.mark = self.mark;
-        state.traffic_class = limit.traffic_class.into();
+        state.traffic_class = self.traffic_class.into();
         state.access = self.state.access;
         if !self.is_listed(&serving.access, own) {
             let next = (state.access + 1) % GENERATIONS;

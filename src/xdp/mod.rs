@@ -7,11 +7,13 @@
 mod attach;
 mod feed;
 mod layout;
+mod tier;
 mod timescale;
 mod tries;
 
 pub use attach::{Attachment, LoadError, Mode, OBJECT, Program};
 pub use feed::Feed;
+pub use tier::{InterfaceStatus, Tier, View, Wanted};
 pub use timescale::Timescale;
 
 use std::sync::Arc;
@@ -19,26 +21,6 @@ use std::sync::Arc;
 use aya::maps::{MapData, MapError, PerCpuArray};
 
 use self::layout::{CoreCounters, PASSED};
-
-/// The token bucket of `limited` sources, and what else of the configuration is not in the serving state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Nanoseconds in which an answer is earned.
-    pub headway_ns: u64,
-    /// Answers that a bucket holds; at least 1.
-    pub burst: u32,
-    /// Nanoseconds that must lie between two answers.
-    pub minimum_ns: u64,
-    /// IP's traffic class of replies.
-    pub traffic_class: u8,
-}
-
-impl Default for Limit {
-    /// One answer a second, 20 at once.
-    fn default() -> Self {
-        Self { headway_ns: 1_000_000_000, burst: 20, minimum_ns: 0, traffic_class: 0 }
-    }
-}
 
 /// A link that requests come over: an interface, or a VLAN of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +69,11 @@ impl XdpCounters {
 }
 
 impl XdpTotals {
+    /// Replies of all versions.
+    pub fn answered(&self) -> u64 {
+        self.answered.iter().sum()
+    }
+
     /// Requests of 48 octets to a served address that were left to the sockets, by name of the reason.
     pub fn passed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         PASSED.into_iter().zip(self.passed)

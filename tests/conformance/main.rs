@@ -1,19 +1,21 @@
 //! The conformance suite: each rule of the protocol is one test, named after its row.
 //!
-//! S: what a time reply says. X: what is met with silence. E: extension fields and MACs. C: the local clock
-//! as a source. T: time formats. O: rules of operation. A row is written once and runs on every tier, which
-//! must not differ in a single answer. Rows that need forged addresses or clocks run in memory alone; their
-//! module says so.
+//! S: what a time reply says. X: what is met with silence. E: extension fields and MACs. K: rate limits and
+//! kiss-o'-death packets. C: the local clock as a source. T: time formats. O: rules of operation. A row is
+//! written once and runs on every tier, which must not differ in a single answer. Rows that need forged
+//! addresses or clocks run in memory alone; their module says so.
 
 #[path = "../support/skip.rs"]
 mod skip;
 
+mod abuse;
 mod across;
 mod extension;
 mod forged;
 mod header;
 mod local_clock;
 mod packets;
+mod rate_limit;
 mod silence;
 mod stamps;
 mod tier;
@@ -81,6 +83,21 @@ on_every_tier! {
         e6_a_wrong_mac_gets_no_time,
         e7_an_unknown_key_is_never_answered_without_a_mac,
         e8_notrust_wants_authentication,
+    }
+    rate_limit {
+        k1_a_kiss_says_rate_and_no_time,
+        k2_a_kiss_has_no_stamp_of_ours,
+        k3_a_kiss_asks_for_the_headway_or_more,
+        k4_a_kiss_needs_limited_and_kod,
+        k5_a_kiss_comes_once_in_its_headway,
+        k6_a_burst_two_seconds_apart_is_answered,
+        k7_a_second_request_at_once_is_denied,
+        k7_the_average_holds_after_a_burst,
+        k8_a_quarter_of_the_excess_is_answered,
+        k9_another_port_is_no_other_bucket,
+        k12_whom_nothing_limits_is_never_limited,
+        k13_no_kiss_to_what_is_no_good_request,
+        control_messages_are_not_limited,
     }
     local_clock {
         s9_stratum_is_one_more_than_the_sources,

@@ -14,7 +14,8 @@ use ntpring::datapath::memory::Arrival;
 use ntpring::datapath::{Backend, Datapath, Query, SystemClock, Worker, memory};
 use ntpring::limits;
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Counters, IpPrefix, Responder, ServingState, Totals,
+    AccessEntry, AccessFlags, AccessList, Clock, Counters, IpPrefix, RateLimit, Responder, ServingState,
+    Totals,
 };
 use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
@@ -45,6 +46,12 @@ pub(crate) trait Tier: Sized {
     /// What was counted, all datagrams so far included; `sent` of them went by [`Tier::ask`].
     fn totals(&mut self, sent: u64) -> Totals;
 
+    /// Makes `from` ask from another port hereafter.
+    fn change_port(&mut self, from: IpAddr);
+
+    /// Lets time pass.
+    fn pass(&mut self, time: Duration);
+
     /// Control messages that reached the daemon.
     fn forwarded(&mut self) -> Vec<Vec<u8>>;
 
@@ -73,7 +80,7 @@ pub(crate) trait Tier: Sized {
 
 /// The local clock of stratum 3, served to everybody, no control messages.
 pub(crate) fn synchronised(now: NtpTimestamp) -> ServingState {
-    ServingState { system: local_clock(3, now), access: Arc::default() }
+    ServingState { system: local_clock(3, now), ..ServingState::default() }
 }
 
 /// The local clock of this stratum.
@@ -90,12 +97,18 @@ pub(crate) fn restricted(flags: AccessFlags) -> impl FnOnce(NtpTimestamp) -> Ser
     }
 }
 
+/// The local clock, asked by [`HERE`] within `limit`.
+pub(crate) fn limited(flags: AccessFlags, limit: RateLimit) -> impl FnOnce(NtpTimestamp) -> ServingState {
+    move |now| ServingState { limit, ..restricted(AccessFlags::LIMITED | flags)(now) }
+}
+
 /// No kernel: datagrams are handed over with a clock of their own.
 pub(crate) struct Memory {
     path: memory::Memory,
     responder: Responder,
     publisher: Publisher<ServingState>,
     clock: Simulated,
+    client_port: u16,
 }
 
 /// A clock that goes on by some ten microseconds whenever it is read.
@@ -123,11 +136,12 @@ impl Tier for Memory {
         let nanoseconds = Cell::new(1_800_000_000_000_000_000);
         let clock = Simulated { nanoseconds, jitter: Cell::new(fastrand::Rng::with_seed(3)) };
         let publisher = Publisher::new(state(clock.now()));
-        Some(Self { path: memory::Memory::new(), responder: Responder::new(5), publisher, clock })
+        let (path, responder) = (memory::Memory::new(), Responder::new(5));
+        Some(Self { path, responder, publisher, clock, client_port: 40_000 })
     }
 
     fn ask(&mut self, from: IpAddr, to: IpAddr, request: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
-        let peer = SocketAddr::new(from, 40_000);
+        let peer = SocketAddr::new(from, self.client_port);
         let local = SocketAddr::new(to, Self::PORT);
         self.path.push(Arrival { peer, local, received: self.clock.now(), bytes: request.to_vec() });
         self.responder.begin_batch(&mut self.publisher.subscribe(), false);
@@ -148,6 +162,14 @@ impl Tier for Memory {
     fn totals(&mut self, _sent: u64) -> Totals {
         let path = self.path.drain(|_| unreachable!("nothing waits")).unwrap();
         Totals { tally: *self.responder.tally(), path }
+    }
+
+    fn change_port(&mut self, _from: IpAddr) {
+        self.client_port += 1;
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.clock.nanoseconds.set(self.clock.nanoseconds.get() + time.as_nanos() as u64);
     }
 
     fn forwarded(&mut self) -> Vec<Vec<u8>> {
@@ -231,6 +253,13 @@ impl Sockets {
         })
     }
 
+    fn change_port(&mut self, address: IpAddr) {
+        // The old socket is there until the new one is, so the ports differ.
+        let old = self.clients.remove(&address);
+        self.client(address);
+        drop(old);
+    }
+
     /// Datagrams to one socket are answered in the order they came: when the reply to a later request is
     /// here, so are the replies to `request`, if there are any.
     fn ask(&mut self, from: IpAddr, to: IpAddr, request: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
@@ -312,6 +341,14 @@ macro_rules! socket_tier {
 
             fn totals(&mut self, sent: u64) -> Totals {
                 self.0.totals(sent)
+            }
+
+            fn change_port(&mut self, from: IpAddr) {
+                self.0.change_port(from);
+            }
+
+            fn pass(&mut self, time: Duration) {
+                thread::sleep(time);
             }
 
             fn forwarded(&mut self) -> Vec<Vec<u8>> {

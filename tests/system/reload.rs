@@ -17,9 +17,9 @@ use crate::support::scene::{SCRATCH, Scene};
 /// When an answer that comes is there.
 const SOON: Duration = Duration::from_millis(200);
 const SERVER: &str = "192.168.0.1:123";
-const OPEN: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
+const OPEN: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\nrestrict default noquery\n";
 /// 192.168.0.3 is the client that restrict lines come and go for.
-const CLOSED: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\nrestrict 192.168.0.3 ignore\n";
+const CLOSED: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\nrestrict default noquery\nrestrict 192.168.0.3 ignore\n";
 
 /// The scene with a second client address, and the daemon with a configuration file of its own.
 fn reloadable(name: &str) -> Option<(Scene, Daemon, String)> {

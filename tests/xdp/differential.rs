@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Responder, ServingState, Verdict,
+    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Responder, ServingState,
+    Verdict,
 };
 use ntpring::snapshot::{Publisher, SystemVariables};
 use ntpring::wire::{LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
-use ntpring::xdp::Limit;
 use proptest::prelude::*;
 
 use crate::frames::{Checksum, Frame, plain};
@@ -152,9 +152,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(mut tested: Tested) -> Self {
-        // Whom the rate limit stops is another test's business.
-        tested.limit = Limit { headway_ns: 1, burst: 1 << 30, ..Limit::default() };
+    fn new(tested: Tested) -> Self {
         let access = Arc::new(AccessList::new(&restrictions()).unwrap());
         let responder = Responder::new(1);
         let taken = Instant::now();
@@ -169,7 +167,10 @@ impl Pair {
         let now = serving(&[]).system.updated;
         let clocks = clocks(now);
         let system = clocks[number % clocks.len()];
-        let state = ServingState { system, access: Arc::clone(&self.access) };
+        // Whom the rate limit stops is another test's business.
+        let limit = RateLimit { headway_ns: 1, burst: 1 << 30, ..RateLimit::default() };
+        let state =
+            ServingState { system, access: Arc::clone(&self.access), limit, ..ServingState::default() };
         self.tested.publish(&state);
         self.responder.begin_batch(&mut Publisher::new(state).subscribe(), false);
     }

@@ -3,8 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use ntpring::server::{AccessEntry, AccessFlags, IpPrefix};
-use ntpring::xdp::Limit;
+use ntpring::server::{AccessEntry, AccessFlags, IpPrefix, RateLimit, ServingState};
 
 use crate::frames::{Checksum, Frame, plain};
 use crate::program::{Tested, Verdict, serving};
@@ -13,15 +12,15 @@ use crate::rules::{CLIENTS, request_from};
 const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// Everybody is limited.
-fn limited(limit: Limit) -> Option<Tested> {
+fn limited(limit: RateLimit) -> Option<Tested> {
     let mut tested = Tested::new()?;
     let all = |address: &str| AccessEntry {
         prefix: IpPrefix::new(address.parse().unwrap(), 0).unwrap(),
         flags: AccessFlags::LIMITED | AccessFlags::KOD,
         ntpport: false,
     };
-    tested.limit = limit;
-    tested.publish(&serving(&[all("0.0.0.0"), all("::")]));
+    let everybody = serving(&[all("0.0.0.0"), all("::")]);
+    tested.publish(&ServingState { limit, ..everybody });
     Some(tested)
 }
 
@@ -33,7 +32,7 @@ fn is_answered(tested: &Tested, client: &str) -> bool {
 fn a_bucket_is_emptied_and_fills_again() {
     const HEADWAY: Duration = Duration::from_millis(300);
     let headway_ns = HEADWAY.as_nanos() as u64;
-    let Some(tested) = limited(Limit { headway_ns, burst: 8, ..Limit::default() }) else { return };
+    let Some(tested) = limited(RateLimit { headway_ns, burst: 8, ..RateLimit::default() }) else { return };
     for client in CLIENTS {
         let answered = (0..30).filter(|_| is_answered(&tested, client)).count();
         assert!((8..=9).contains(&answered), "{client}: {answered} of 30 at once");
@@ -47,7 +46,7 @@ fn a_bucket_is_emptied_and_fills_again() {
 
 #[test]
 fn buckets_are_per_address_and_per_network_of_64_bits() {
-    let limit = Limit { headway_ns: HOUR_NS, burst: 1, ..Limit::default() };
+    let limit = RateLimit { headway_ns: HOUR_NS, burst: 1, ..RateLimit::default() };
     let Some(tested) = limited(limit) else { return };
     for (client, answered) in [
         ("198.51.100.7:40000", true),
@@ -64,7 +63,7 @@ fn buckets_are_per_address_and_per_network_of_64_bits() {
 
 #[test]
 fn answers_have_their_minimum_distance() {
-    let limit = Limit { headway_ns: 1, burst: 1000, minimum_ns: HOUR_NS, ..Limit::default() };
+    let limit = RateLimit { headway_ns: 1, burst: 1000, minimum_ns: HOUR_NS, ..RateLimit::default() };
     let Some(tested) = limited(limit) else { return };
     assert!(is_answered(&tested, CLIENTS[0]));
     assert!(!is_answered(&tested, CLIENTS[0]));
@@ -72,7 +71,8 @@ fn answers_have_their_minimum_distance() {
 
 #[test]
 fn who_is_not_limited_has_no_bucket() {
-    let Some(mut tested) = limited(Limit { headway_ns: HOUR_NS, burst: 1, ..Limit::default() }) else {
+    let Some(mut tested) = limited(RateLimit { headway_ns: HOUR_NS, burst: 1, ..RateLimit::default() })
+    else {
         return;
     };
     tested.publish(&serving(&[]));
@@ -83,7 +83,7 @@ fn who_is_not_limited_has_no_bucket() {
 
 #[test]
 fn requests_over_the_limit_are_marked_and_otherwise_as_they_came() {
-    let limit = Limit { headway_ns: HOUR_NS, burst: 1, ..Limit::default() };
+    let limit = RateLimit { headway_ns: HOUR_NS, burst: 1, ..RateLimit::default() };
     let Some(tested) = limited(limit) else { return };
     for client in CLIENTS {
         assert!(is_answered(&tested, client));
@@ -97,7 +97,7 @@ fn requests_over_the_limit_are_marked_and_otherwise_as_they_came() {
             let Verdict::Passed(passed) = tested.run(&request.bytes()) else { panic!("over the limit") };
             // The checksum is right again, or as wrong as it was meant to be.
             let seen = plain(&passed).expect("it can still be read");
-            request.payload[16..24].copy_from_slice(&tested.feed.mark());
+            request.payload[16..24].copy_from_slice(&tested.feed.spent_mark());
             assert_eq!(seen.payload, request.payload);
             assert_eq!(passed, request.bytes(), "nothing else is changed");
         }
@@ -107,13 +107,11 @@ fn requests_over_the_limit_are_marked_and_otherwise_as_they_came() {
 #[test]
 fn more_sources_than_there_are_buckets_are_no_trouble() {
     const SOURCES: u32 = 200_000;
-    let limit = Limit { headway_ns: HOUR_NS, burst: 1, ..Limit::default() };
+    let limit = RateLimit { headway_ns: HOUR_NS, burst: 1, ..RateLimit::default() };
     let Some(mut tested) = limited(limit) else { return };
-    let state = serving(&[AccessEntry {
-        prefix: IpPrefix::new("0.0.0.0".parse().unwrap(), 0).unwrap(),
-        flags: AccessFlags::LIMITED,
-        ntpport: false,
-    }]);
+    let all = IpPrefix::new("0.0.0.0".parse().unwrap(), 0).unwrap();
+    let entry = AccessEntry { prefix: all, flags: AccessFlags::LIMITED, ntpport: false };
+    let state = ServingState { limit, ..serving(&[entry]) };
     let mut answered = 0;
     for number in 0..SOURCES {
         if number % 10_000 == 0 {

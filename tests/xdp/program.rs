@@ -10,7 +10,7 @@ use ntpring::server::{AccessEntry, AccessList, ServingState};
 use ntpring::snapshot::{LocalClock, SystemVariables};
 use ntpring::sys::interfaces::InterfaceAddress;
 use ntpring::wire::{NtpTimestamp, Precision};
-use ntpring::xdp::{Feed, Limit, Link, LoadError, Program, Timescale};
+use ntpring::xdp::{Feed, Link, LoadError, Program, Timescale};
 
 use crate::frames::{Frame, SERVER_MAC};
 use crate::skip::skip;
@@ -36,7 +36,6 @@ pub(crate) struct Tested {
     pub(crate) program: Program,
     pub(crate) feed: Feed,
     pub(crate) own: Vec<InterfaceAddress>,
-    pub(crate) limit: Limit,
 }
 
 impl Tested {
@@ -61,7 +60,7 @@ impl Tested {
             }
             Err(error) => panic!("{}", reasons(&error)),
         };
-        let mut tested = Self { program, feed, own: own(), limit: Limit::default() };
+        let mut tested = Self { program, feed, own: own() };
         tested.serve(&link());
         Some(tested)
     }
@@ -77,7 +76,7 @@ impl Tested {
     }
 
     pub(crate) fn publish_at(&mut self, state: &ServingState, timescale: &Timescale) {
-        self.feed.publish(state, &self.limit, timescale, &self.own).unwrap();
+        self.feed.publish(state, timescale, &self.own).unwrap();
     }
 
     pub(crate) fn run(&self, frame: &[u8]) -> Verdict {
@@ -140,7 +139,7 @@ pub(crate) fn serving(entries: &[AccessEntry]) -> ServingState {
     let now = NtpTimestamp::from_unix(utc / 1_000_000_000, (utc % 1_000_000_000) as u32);
     let clock = LocalClock { stratum: 3, ..LocalClock::default() };
     let system = SystemVariables::local_clock(clock, Precision::from_log2(-24), now);
-    ServingState { system, access: Arc::new(AccessList::new(entries).unwrap()) }
+    ServingState { system, access: Arc::new(AccessList::new(entries).unwrap()), ..ServingState::default() }
 }
 
 /// An error with all that is behind it: the verifier's complaint is.

@@ -116,7 +116,7 @@ fn a_thousand_reloads_under_load_never_mix_old_and_new() {
         let request = request_from(client);
         (request.bytes(), stratum)
     });
-    let Tested { program, feed, own, limit } = &mut tested;
+    let Tested { program, feed, own } = &mut tested;
     let stop = AtomicBool::new(false);
     let answers = thread::scope(|scope| {
         let load = scope.spawn(|| {
@@ -135,7 +135,7 @@ fn a_thousand_reloads_under_load_never_mix_old_and_new() {
             answers
         });
         for number in 1..=RELOADS {
-            feed.publish(&generation(number), limit, &Timescale::read(), own).unwrap();
+            feed.publish(&generation(number), &Timescale::read(), own).unwrap();
         }
         stop.store(true, Relaxed);
         load.join().expect("no reply was mixed")

@@ -199,6 +199,23 @@ fn nobody_but_this_host_asks_by_default() {
 }
 
 #[test]
+fn k12_this_host_is_limited_only_by_lines_that_mean_it() {
+    let limited = RestrictFlags::LIMITED | RestrictFlags::KOD;
+    let everybody = clean("restrict default kod limited nomodify noquery");
+    for this_host in ["127.0.0.1", "::1"] {
+        assert_eq!(flags(&everybody, this_host, 5), NOMODIFY | NOQUERY);
+        assert_eq!(flags(&everybody, this_host, 123), NOMODIFY | NOQUERY);
+    }
+    assert!(flags(&everybody, "127.0.0.2", 5).contains(limited));
+    assert!(flags(&everybody, "::2", 5).contains(limited));
+    let meant = clean("restrict 127.0.0.0/8 limited kod\nrestrict ::1 limited kod");
+    assert!(flags(&meant, "127.0.0.1", 5).contains(limited) && flags(&meant, "::1", 5).contains(limited));
+    let from_port_123 = clean("restrict default noquery\nrestrict default ntpport limited kod noquery");
+    assert_eq!(flags(&from_port_123, "127.0.0.1", 123), NOQUERY);
+    assert_eq!(flags(&from_port_123, "127.0.0.2", 123), NOQUERY | limited);
+}
+
+#[test]
 fn this_host_gets_what_the_file_says() {
     assert_eq!(flags(&clean("restrict default ignore"), "127.0.0.1", 5), IGNORE);
     assert_eq!(flags(&clean("restrict default ignore\nrestrict 127.0.0.1"), "127.0.0.1", 5), NONE);

@@ -61,7 +61,7 @@ fn numbers_switches_and_files() {
         "",
         "tinker step .4 panic 0 stepout 15e1 maxslew 500\n\
          tos minsane 2 minclock 4 maxclock 11 maxdist 16 mindist .01\ntos orphan 7 orphanwait 0\n\
-         disable ntp auth\nenable auth\ndiscard average 5 minimum 1 monitor 0\nlimit burst 5\n\
+         disable ntp auth\nenable auth\ndiscard average 5 minimum 1\nlimit burst 5\n\
          mru maxdepth 9\nmru maxmem 77\ndscp 46\nleapsmearinterval 86400\ndriftfile /d\n\
          leapfile \"/l f\" ignorehash\nlogfile /log\npidfile /p\nstatsdir /s/\n\
          statistics loopstats sysstats\nfilegen loopstats file loop type month nolink\n\
@@ -84,7 +84,7 @@ fn numbers_switches_and_files() {
         }
     );
     assert_eq!(config.switches, Switches { ntp: false, ..Switches::default() });
-    assert_eq!(config.discard, Some(Discard { average_log2_seconds: 5, minimum_seconds: 1, monitor: 0 }));
+    assert_eq!(config.discard, Some(Discard { average_log2_seconds: 5, minimum_seconds: 1 }));
     assert_eq!(config.limit, Some(Limit { burst_packets: 5.0, ..Limit::default() }));
     assert_eq!(config.mru, Mru::Kilobytes(77));
     assert_eq!((config.dscp, config.leap_smear_seconds), (Some(46), Some(86_400)));

@@ -14,7 +14,7 @@ use ntpring::server::{
     AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Responder, ServingState, Verdict,
 };
 use ntpring::snapshot::{LocalClock, Published, Publisher, SystemVariables};
-use ntpring::wire::{Mode, NtpTimestamp, Packet, Precision};
+use ntpring::wire::{LeapIndicator, Mode, NtpTimestamp, Packet, Precision, ReferenceId};
 
 /// A clock that shows what the input says.
 struct Forged(NtpTimestamp);
@@ -38,6 +38,8 @@ fn server() -> (Responder, Published<ServingState>) {
         AccessFlags::NOQUERY,
         AccessFlags::NOTRUST,
         AccessFlags::VERSION,
+        AccessFlags::LIMITED,
+        AccessFlags::LIMITED | AccessFlags::KOD,
     ];
     let entries: Vec<_> = (0_u8..)
         .zip(restrict)
@@ -51,7 +53,8 @@ fn server() -> (Responder, Published<ServingState>) {
         .collect();
     let system = SystemVariables::local_clock(LocalClock::default(), Precision::from_log2(-24), now);
     let access = AccessList::new(&entries).unwrap_or_default().into();
-    (Responder::new(1), Publisher::new(ServingState { system, access }).subscribe())
+    let state = ServingState { system, access, ..ServingState::default() };
+    (Responder::new(1), Publisher::new(state).subscribe())
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -83,16 +86,22 @@ fuzz_target!(|input: &[u8]| {
                     unreachable!("both have headers");
                 };
                 assert_eq!((reply.mode(), reply.version()), (Mode::Server, request.version()));
-                assert_eq!((reply.origin(), reply.poll()), (request.transmit(), request.poll()));
-                assert!(!reply.receive().is_unknown() && reply.receive() != reply.origin());
-                assert!(reply.transmit().signed_since(reply.receive()) > 0);
-                assert!(reply.receive().signed_since(reply.reference_time()) >= 0);
+                if reply.reference_id() == ReferenceId::RATE {
+                    assert_eq!((reply.leap(), reply.stratum()), (LeapIndicator::Unsynchronised, 0));
+                    assert_eq!([reply.origin(), reply.receive()], [request.transmit(); 2]);
+                    assert!(reply.poll() >= request.poll() && request.mode() == Mode::Client);
+                } else {
+                    assert_eq!((reply.origin(), reply.poll()), (request.transmit(), request.poll()));
+                    assert!(!reply.receive().is_unknown() && reply.receive() != reply.origin());
+                    assert!(reply.transmit().signed_since(reply.receive()) > 0);
+                    assert!(reply.receive().signed_since(reply.reference_time()) >= 0);
+                }
             }
             Verdict::Forward => assert_eq!(buf, datagram, "a control message is handed on as it came"),
             Verdict::Drop(_) => {}
         }
         let tally = responder.tally();
-        let elsewhere: u64 = tally.answered.iter().chain(&tally.dropped).sum();
+        let elsewhere: u64 = tally.answered.iter().chain(&tally.dropped).chain([&tally.kod]).sum();
         assert_eq!((tally.received, tally.received), (before + 1, elsewhere + tally.forwarded));
     });
 });
