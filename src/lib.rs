@@ -25,3 +25,4 @@ pub mod server;
 pub mod snapshot;
 pub mod sys;
 pub mod wire;
+pub mod xdp;

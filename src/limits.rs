@@ -76,6 +76,14 @@ pub const MONITORED_CLIENTS: usize = (1 << 20) / MONITORED_CLIENT_BYTES;
 /// The most of them, whatever `mru` says: 512 MB.
 pub const MONITORED_CLIENTS_MAX: usize = 1 << 23;
 
+/// Prefixes that each access trie of the program in the network driver may hold, as responder.bpf.c has it:
+/// all of an access list, and the sources that are forged.
+pub const XDP_ACCESS_ENTRIES: u32 = 1 << 21;
+
+/// Addresses, each over each link, that the program in the network driver may serve, as responder.bpf.c has
+/// it.
+pub const XDP_SERVICES: usize = 4096;
+
 /// Files that may include each other: ntpd's own bound.
 pub const INCLUDE_DEPTH: usize = 5;
 
@@ -106,4 +114,4 @@ const _: () = assert!(CONFIG_LINE < CONFIG_BYTES && CONFIG_BYTES < u32::MAX as u
 const _: () = assert!(SEND_CHUNK <= MMSG_BATCH && SEND_CHUNK as u32 <= URING_ENTRIES);
 // Ranges begin and end with an entry, and grids have about four cells per range: all are numbered with 32
 // bits.
-const _: () = assert!(ACCESS_ENTRIES < 1 << 24);
+const _: () = assert!(ACCESS_ENTRIES < 1 << 24 && 2 * ACCESS_ENTRIES < XDP_ACCESS_ENTRIES as usize);

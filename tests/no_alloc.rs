@@ -47,8 +47,14 @@ fn state() -> ServingState {
     ];
     // Fewer buckets than addresses that need one.
     let limit = RateLimit { burst: 1, sources: 64, ..RateLimit::default() };
-    let keys = Arc::new(keys());
-    ServingState { system, access: Arc::new(AccessList::new(&entries).unwrap()), limit, monitor: true, keys }
+    ServingState {
+        system,
+        access: Arc::new(AccessList::new(&entries).unwrap()),
+        limit,
+        monitor: true,
+        keys: Arc::new(keys()),
+        spent_mark: None,
+    }
 }
 
 #[test]

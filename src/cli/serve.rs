@@ -11,6 +11,7 @@ use super::EXIT_USAGE;
 use crate::daemon::{self, CoreChoice, DatapathChoice, Failure, Options};
 use crate::datapath::Backend;
 use crate::limits;
+use crate::xdp::{Mode, Wanted};
 
 const DEFAULT_CONFIG: &str = "/etc/ntp.conf";
 const NTP_PORT: u16 = 123;
@@ -33,6 +34,14 @@ pub(super) struct Args {
     /// How datagrams are moved
     #[arg(long, value_enum, default_value_t)]
     datapath: DatapathArg,
+    /// Answer plain requests in the network driver, where firewall rules, rp_filter and captures do not see them
+    #[arg(long, value_enum, value_name = "MODE", default_value_t, requires_ifs = [
+        ("auto", "interface"), ("native", "interface"), ("generic", "interface"),
+    ])]
+    xdp: XdpArg,
+    /// Interface to answer on in the driver; may be repeated
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Vec<String>,
     /// Become this user once the sockets are open
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -62,6 +71,19 @@ enum DatapathArg {
     Mmsg,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+enum XdpArg {
+    /// every request goes through the kernel to the sockets
+    #[default]
+    Off,
+    /// in the driver where that works, else as with off
+    Auto,
+    /// in the driver or not at all
+    Native,
+    /// behind the driver, which works everywhere and gains less
+    Generic,
+}
+
 #[derive(Clone, Debug)]
 struct Cores(Vec<usize>);
 
@@ -78,11 +100,26 @@ pub(super) fn run(args: Args) -> ExitCode {
         DatapathArg::IoUring => DatapathChoice::Only(Backend::IoUring),
         DatapathArg::Mmsg => DatapathChoice::Only(Backend::Mmsg),
     };
+    let interfaces = args.interface;
+    if args.xdp == XdpArg::Off && !interfaces.is_empty() {
+        return fail(&Failure::Usage(format!(
+            "--interface {} says where to answer in the driver: add --xdp auto",
+            interfaces.join(" --interface ")
+        )));
+    }
+    let wanted = |mode, required| Some(Wanted { mode, interfaces, required });
+    let xdp = match args.xdp {
+        XdpArg::Off => None,
+        XdpArg::Auto => wanted(Mode::Native, false),
+        XdpArg::Native => wanted(Mode::Native, true),
+        XdpArg::Generic => wanted(Mode::Generic, true),
+    };
     serve(&Options {
         config,
         listen: args.listen,
         cores,
         datapath,
+        xdp,
         user: args.user,
         metrics: args.metrics,
         panic_gate: args.panic_gate,

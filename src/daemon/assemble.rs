@@ -44,6 +44,8 @@ pub(super) struct Plan {
     /// Clients that each worker remembers for `mrulist`.
     pub(super) monitored: usize,
     keys: Arc<KeyTable>,
+    /// Set when the program in the network driver is there to write it.
+    pub(super) spent_mark: Option<[u8; 8]>,
     names: Names,
     pid_file: Option<PathBuf>,
 }
@@ -93,6 +95,7 @@ impl Plan {
             monitor: config.monitor(),
             monitored,
             keys: keys.map(Arc::new).unwrap_or_default(),
+            spent_mark: None,
             names,
             pid_file: config.pid_file.map(|file| file.value),
         })
@@ -146,8 +149,14 @@ impl Plan {
 
     /// What workers answer from now on.
     pub(super) fn serving_state(&self, system: SystemVariables) -> ServingState {
-        let (access, keys) = (Arc::clone(&self.access), Arc::clone(&self.keys));
-        ServingState { system, access, limit: self.limit, monitor: self.monitor, keys }
+        ServingState {
+            system,
+            access: Arc::clone(&self.access),
+            limit: self.limit,
+            monitor: self.monitor,
+            keys: Arc::clone(&self.keys),
+            spent_mark: self.spent_mark,
+        }
     }
 
     pub(super) fn write_pid_file(&self) {

@@ -117,6 +117,7 @@ mod tests {
             published,
             following,
             control: std::sync::Arc::default(),
+            xdp: None,
         };
         serve(listener, status).unwrap();
 

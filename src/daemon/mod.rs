@@ -6,6 +6,7 @@ mod client_loop;
 pub mod configuration;
 mod control;
 mod drift_file;
+mod driver;
 mod following;
 mod kernel_clock;
 mod listen;
@@ -24,12 +25,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, TryRecvError};
 use tracing::{info, warn};
 
 use self::assemble::{Plan, Reread};
 use self::client_loop::{Changes, ClientLoop};
+use self::driver::InDriver;
 use self::following::Following;
 use self::kernel_clock::KernelClock;
 use self::listen::WorkerSockets;
@@ -42,9 +45,13 @@ use crate::server::ServingState;
 use crate::snapshot::Publisher;
 use crate::sys::socket::{ServeSocket, SocketOptions};
 use crate::sys::thread::without_signals;
+use crate::xdp;
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
+
+/// How often the tier in the driver is told what to answer, and looked after.
+const XDP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +64,8 @@ pub struct Options {
     pub cores: CoreChoice,
     /// How datagrams are moved.
     pub datapath: DatapathChoice,
+    /// Whether and where plain requests are answered in the network driver.
+    pub xdp: Option<xdp::Wanted>,
     /// USER or USER:GROUP to become once the sockets are open.
     pub user: Option<String>,
     /// Where Prometheus may scrape.
@@ -112,6 +121,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let sockets = open_sockets(options, &plan)?;
     let metrics = options.metrics.map(metrics::bind).transpose()?;
     plan.write_pid_file();
+    let mut xdp = driver::start(options, &mut plan, &sockets)?;
     privileges::give_up(identity.as_ref(), clock.is_some())?;
 
     let clock_in_words = clock_in_words(&plan.settings, clock.is_some());
@@ -120,6 +130,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     // The first turn sends the first requests, and tells what is served until they are answered.
     client.turn(signals.sleep())?;
     let publisher = Publisher::new(plan.serving_state(client.system()));
+    if let Some(xdp) = &mut xdp {
+        xdp.publish(&publisher.current());
+    }
     let following = Publisher::new(client.following());
     let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
     let crew = Crew {
@@ -152,13 +165,27 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         counters: workers.counters.clone(),
         published: publisher.subscribe(),
         following: following.subscribe(),
+        xdp: xdp.as_ref().map(InDriver::view),
     };
     if let Some(listener) = metrics {
         metrics::serve(listener, status.clone())?;
     }
-    announce(&plan, &sockets, &workers, &clock_in_words);
-    Daemon { options, plan, client, publisher, following, signals, workers, status, reading: None }
-        .supervise()
+    let xdp = xdp.map(|xdp| xdp.watch_the_clock(signals.waker()?)).transpose()?;
+    announce(&plan, &sockets, &workers, &clock_in_words, xdp.as_ref());
+    Daemon {
+        options,
+        plan,
+        client,
+        publisher,
+        following,
+        signals,
+        workers,
+        status,
+        xdp,
+        looked_around: Instant::now(),
+        reading: None,
+    }
+    .supervise()
 }
 
 /// The daemon thread, once everything runs.
@@ -171,6 +198,9 @@ struct Daemon<'a> {
     signals: Signals,
     workers: Workers,
     status: Status,
+    xdp: Option<InDriver>,
+    /// When the tier in the driver was last looked after.
+    looked_around: Instant,
     /// A configuration that is being read again.
     reading: Option<Receiver<Result<Reread, String>>>,
 }
@@ -206,12 +236,30 @@ impl Daemon<'_> {
             if self.signals.take_report() {
                 logging::print(&self.status.json());
             }
+            self.look_after_xdp();
+        }
+    }
+
+    /// The tier in the driver wants to hear of the clock at once, and at least once a second.
+    fn look_after_xdp(&mut self) {
+        let Some(xdp) = &mut self.xdp else { return };
+        let is_due = self.looked_around.elapsed() >= XDP_INTERVAL;
+        if is_due {
+            self.looked_around = Instant::now();
+            xdp.look_around();
+        }
+        if is_due || xdp.take_clock_set() {
+            xdp.publish(&self.publisher.current());
         }
     }
 
     fn publish(&mut self, changes: Changes) {
         if changes.system {
-            self.publisher.publish(self.plan.serving_state(self.client.system()));
+            let state = self.plan.serving_state(self.client.system());
+            if let Some(xdp) = &mut self.xdp {
+                xdp.publish(&state);
+            }
+            self.publisher.publish(state);
         }
         if changes.following {
             self.following.publish(self.client.following());
@@ -315,23 +363,30 @@ fn open_sockets(options: &Options, plan: &Plan) -> Result<WorkerSockets, Failure
 }
 
 /// Says what is served, where and how: one line, once every worker's receive is armed.
-fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers, clock: &str) {
+fn announce(plan: &Plan, sockets: &WorkerSockets, workers: &Workers, clock: &str, xdp: Option<&InDriver>) {
     match sockets.first() {
-        Some(first) => logging::print(&format!("ready: {}; {clock}", serving(plan, first, workers))),
+        Some(first) => {
+            let unseen = match xdp {
+                Some(_) => "; firewall rules, rp_filter and captures do not see what xdp answers",
+                None => "",
+            };
+            logging::print(&format!("ready: {}; {clock}{unseen}", serving(plan, first, workers, xdp)));
+        }
         None => logging::print(&format!("ready: no worker, so nobody is served; {clock}")),
     }
     // Without a service manager that asked for it there is nobody to tell, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
-fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers) -> String {
+fn serving(plan: &Plan, sockets: &[ServeSocket], workers: &Workers, xdp: Option<&InDriver>) -> String {
     let addresses: Vec<String> = sockets.iter().map(|socket| socket.local().to_string()).collect();
     let cores: Vec<String> = plan.cores.iter().map(ToString::to_string).collect();
     // The kernel grants, and reports, twice what was asked for: half is for its own overhead.
     let buffer = sockets.first().and_then(|socket| socket.receive_buffer().ok()).unwrap_or_default();
     format!(
-        "udp {}; tier {}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
+        "udp {}; tier {}{}; {} worker{} on cpu {}; receive buffer {} KiB{}; kernel receive stamps",
         addresses.join(" "),
+        xdp.map(|xdp| format!("xdp {}, then ", xdp.places())).unwrap_or_default(),
         workers.backend.name(),
         cores.len(),
         if cores.len() == 1 { "" } else { "s" },

@@ -11,7 +11,9 @@ use super::following::Following;
 use crate::datapath::SystemClock;
 use crate::server::{Clock, Counters, ServingState, Totals};
 use crate::snapshot::{Association, Discipline, Published, Selection, SystemVariables};
+use crate::sys::link;
 use crate::wire::{NtpTimestamp, ReferenceId};
+use crate::xdp;
 
 /// A view on the running server; every thread that reports has its own.
 #[derive(Clone)]
@@ -22,12 +24,14 @@ pub(super) struct Status {
     pub(super) published: Published<ServingState>,
     pub(super) following: Published<Following>,
     pub(super) control: Arc<Tally>,
+    /// The tier in the network driver, if there is one.
+    pub(super) xdp: Option<xdp::View>,
 }
 
 impl Status {
     /// All counters and what is served, on one line.
     pub(super) fn json(&mut self) -> String {
-        let totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
+        let totals = self.totals();
         let workers: Vec<Value> = self
             .cores
             .iter()
@@ -41,6 +45,9 @@ impl Status {
         );
         line.insert("tier".to_owned(), json!(self.tier));
         line.insert("workers".to_owned(), json!(workers));
+        if let Some(xdp) = &mut self.xdp {
+            line.insert("xdp".to_owned(), driver(xdp));
+        }
         line.insert("system".to_owned(), system(&self.published.load().system));
         let following = self.following.load();
         line.insert("associations".to_owned(), following.associations.iter().map(association).collect());
@@ -50,8 +57,21 @@ impl Status {
 
     /// The two numbers that matter at the end.
     pub(super) fn summary(&self) -> String {
-        let totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
+        let totals = self.totals();
         format!("{} requests answered of {} received", totals.answered(), totals.received())
+    }
+
+    /// All tiers together.
+    fn totals(&self) -> Totals {
+        let mut totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
+        if let Some(xdp) = &self.xdp {
+            let in_driver = xdp.totals().answered;
+            totals.tally.received += in_driver.iter().sum::<u64>();
+            for (total, count) in totals.tally.answered.iter_mut().zip(in_driver) {
+                *total += count;
+            }
+        }
+        totals
     }
 
     /// The Prometheus text exposition format, version 0.0.4.
@@ -59,12 +79,23 @@ impl Status {
         let mut text = Exposition::default();
         let totals = Totals::sum(self.counters.iter().map(AsRef::as_ref));
         let tier = self.tier;
-        text.family("ntpring_received_total", "counter", "Datagrams handed over by the sockets.");
+        let in_driver = self.xdp.as_ref().map(xdp::View::totals);
+        text.family(
+            "ntpring_received_total",
+            "counter",
+            "Datagrams handed over by the sockets, or kept in the driver.",
+        );
         for (core, counters) in self.cores.iter().zip(&self.counters) {
             text.sample(&format!("tier=\"{tier}\",cpu=\"{core}\""), counters.read().received());
         }
+        if let Some(xdp) = &in_driver {
+            text.sample("tier=\"xdp\"", xdp.answered());
+        }
         text.family("ntpring_answered_total", "counter", "Replies that the kernel took, kisses included.");
         text.sample(&format!("tier=\"{tier}\""), totals.answered());
+        if let Some(xdp) = &in_driver {
+            text.sample("tier=\"xdp\"", xdp.answered());
+        }
         text.family("ntpring_forwarded_total", "counter", "Control messages handed to the daemon thread.");
         text.sample(&format!("tier=\"{tier}\""), totals.forwarded());
         text.family(
@@ -74,6 +105,11 @@ impl Status {
         );
         for (version, count) in (1..).zip(totals.tally.answered) {
             text.sample(&format!("tier=\"{tier}\",version=\"{version}\""), count);
+        }
+        if let Some(xdp) = &in_driver {
+            for (version, count) in (1..).zip(xdp.answered) {
+                text.sample(&format!("tier=\"xdp\",version=\"{version}\""), count);
+            }
         }
         text.family(
             "ntpring_kod_total",
@@ -92,6 +128,9 @@ impl Status {
         for (name, help, count) in self.control.counts() {
             text.family(&format!("ntpring_control_{name}_total"), "counter", help);
             text.sample("", count);
+        }
+        if let Some(xdp) = &mut self.xdp {
+            driver_metrics(xdp, &mut text);
         }
         self.system_metrics(&mut text);
         text.text
@@ -186,6 +225,50 @@ fn path_counts(totals: &Totals) -> [(&'static str, &'static str, u64); 6] {
         ("rearmed", "Multishot receives armed again.", path.rearmed),
         ("kernel_entries", "System calls made to move datagrams.", path.kernel_entries),
     ]
+}
+
+/// The tier in the network driver: what it answered and left to the sockets, where it is, and what the drivers
+/// count about its replies.
+fn driver(xdp: &mut xdp::View) -> Value {
+    let totals = xdp.totals();
+    let passed: Map<String, Value> =
+        totals.passed().map(|(reason, count)| (reason.to_owned(), json!(count))).collect();
+    let interfaces: Vec<Value> = xdp
+        .interfaces
+        .load()
+        .iter()
+        .map(|interface| {
+            let counts = link::program_counts(&interface.name).unwrap_or_default();
+            json!({
+                "interface": interface.name,
+                "mode": interface.mode.map(xdp::Mode::name),
+                "driver": counts.into_iter().map(|(name, count)| (name, json!(count))).collect::<Map<_, _>>(),
+            })
+        })
+        .collect();
+    json!({ "answered": totals.answered(), "passed": passed, "interfaces": interfaces })
+}
+
+fn driver_metrics(xdp: &mut xdp::View, text: &mut Exposition) {
+    let help = "Requests to a served address that the driver left to the sockets, by reason.";
+    text.family("ntpring_xdp_passed_total", "counter", help);
+    for (reason, count) in xdp.totals().passed() {
+        text.sample(&format!("reason=\"{reason}\""), count);
+    }
+    let interfaces = xdp.interfaces.load();
+    text.family("ntpring_xdp_attached", "gauge", "1 where requests are answered in the driver.");
+    for interface in interfaces.iter() {
+        let mode = interface.mode.map_or("none", xdp::Mode::name);
+        let labels = format!("interface=\"{}\",mode=\"{mode}\"", interface.name);
+        text.sample(&labels, u64::from(interface.mode.is_some()));
+    }
+    let help = "The driver's own counts of replies and of lost replies, by its own names.";
+    text.family("ntpring_xdp_driver_total", "counter", help);
+    for interface in interfaces.iter() {
+        for (name, count) in link::program_counts(&interface.name).unwrap_or_default() {
+            text.sample(&format!("interface=\"{}\",count=\"{name}\"", interface.name), count);
+        }
+    }
 }
 
 fn worker(core: usize, totals: &Totals) -> Value {

@@ -121,6 +121,7 @@ struct Resolved {
 pub struct AccessList {
     v4: RangeTable<Resolved>,
     v6: RangeTable<Resolved>,
+    prefixes: Vec<(IpPrefix, Resolved)>,
     limits_somebody: bool,
 }
 
@@ -145,9 +146,12 @@ impl AccessList {
             return Err(TooManyEntries(entries.len()));
         }
         let of_family = |v4: bool| entries.iter().filter(move |entry| entry.prefix.address.is_ipv4() == v4);
+        let mut prefixes = Vec::new();
+        let mut resolve = |v4| resolve(of_family(v4), &mut prefixes);
         Ok(Self {
-            v4: resolve(of_family(true)),
-            v6: resolve(of_family(false)),
+            v4: resolve(true),
+            v6: resolve(false),
+            prefixes,
             limits_somebody: entries.iter().any(|entry| entry.flags.contains(AccessFlags::LIMITED)),
         })
     }
@@ -155,6 +159,12 @@ impl AccessList {
     /// Whether any entry is [`AccessFlags::LIMITED`].
     pub fn limits_somebody(&self) -> bool {
         self.limits_somebody
+    }
+
+    /// Every prefix that an entry is about, outer ones first, IPv4 before IPv6: the flags of the addresses
+    /// that no inner prefix is about, from any port and from port 123.
+    pub fn prefixes(&self) -> impl ExactSizeIterator<Item = (IpPrefix, AccessFlags, AccessFlags)> {
+        self.prefixes.iter().map(|(prefix, resolved)| (*prefix, resolved.any, resolved.ntp))
     }
 
     /// What `peer` may not do.
@@ -170,7 +180,8 @@ impl AccessList {
 
 impl Default for AccessList {
     fn default() -> Self {
-        Self { v4: resolve([].iter()), v6: resolve([].iter()), limits_somebody: false }
+        let outside = || RangeTable::new(Sweep::OUTSIDE, &[]);
+        Self { v4: outside(), v6: outside(), prefixes: Vec::new(), limits_somebody: false }
     }
 }
 
@@ -183,15 +194,18 @@ fn key(address: IpAddr) -> u128 {
 }
 
 /// Flattens the nested prefixes of one family into ranges: each address gets the flags of the innermost
-/// prefix around it.
-fn resolve<'a>(entries: impl Iterator<Item = &'a AccessEntry>) -> RangeTable<Resolved> {
+/// prefix around it. The prefixes' own flags are appended to `prefixes`.
+fn resolve<'a>(
+    entries: impl Iterator<Item = &'a AccessEntry>,
+    prefixes: &mut Vec<(IpPrefix, Resolved)>,
+) -> RangeTable<Resolved> {
     let mut entries: Vec<_> = entries.collect();
     // Outer prefixes before inner ones.
     entries.sort_unstable_by_key(|entry| (key(entry.prefix.address), entry.prefix.length));
     let mut sweep = Sweep::new(2 * entries.len());
     for same in entries.chunk_by(|a, b| a.prefix == b.prefix) {
         if let [entry, ..] = same {
-            sweep.enter(entry.prefix, same);
+            prefixes.push((entry.prefix, sweep.enter(entry.prefix, same)));
         }
     }
     sweep.finish()
@@ -218,8 +232,8 @@ impl Sweep {
         self.around.last().map_or(Self::OUTSIDE, |(_, resolved)| *resolved)
     }
 
-    /// A prefix begins, and with it the entries about it.
-    fn enter(&mut self, prefix: IpPrefix, entries: &[&AccessEntry]) {
+    /// A prefix begins, and with it the entries about it; its flags.
+    fn enter(&mut self, prefix: IpPrefix, entries: &[&AccessEntry]) -> Resolved {
         let start = key(prefix.address);
         self.leave_before(start);
         let union = |ntpport: bool| {
@@ -235,6 +249,7 @@ impl Sweep {
         let end = 1_u128.checked_shl(bits).and_then(|size| start.checked_add(size));
         self.around.push((end, resolved));
         self.start(start, resolved);
+        resolved
     }
 
     /// Ends every prefix that does not reach `place`.

@@ -55,7 +55,7 @@ impl RateLimit {
     }
 
     /// What a whole bucket is worth, in nanoseconds.
-    fn capacity_ns(&self) -> u64 {
+    pub fn capacity_ns(&self) -> u64 {
         self.headway_ns.saturating_mul(u64::from(self.burst))
     }
 }
@@ -98,18 +98,19 @@ impl Limiter {
     }
 
     /// Judges one request, and takes an answer out of its source's bucket if it deserves one. Without `kod`
-    /// it is never a kiss.
+    /// it is never a kiss; with `spent` it deserves none, because a tier in front of this one gave them all.
     pub(super) fn judge(
         &mut self,
         source: IpAddr,
         received: NtpTimestamp,
         limit: &RateLimit,
         kod: bool,
+        spent: bool,
         random: &mut fastrand::Rng,
     ) -> Judgement {
         let now = self.timeline.at(received);
         let Some(mut bucket) = self.table.bucket(key(source)) else { return Judgement::Answer };
-        if take(&mut bucket, now, limit) {
+        if !spent && take(&mut bucket, now, limit) {
             return Judgement::Answer;
         }
         let may_kiss = strain(&mut bucket, now);

@@ -8,7 +8,7 @@ use super::rate_limit::{Judgement, Limiter};
 use super::{AccessFlags, Clock, Datagram, NTP_PORT, Reason, ServingState, Tally, Verdict, template};
 use crate::auth::{Key, KeyTable, NotAuthentic};
 use crate::snapshot::{Published, SystemVariables};
-use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision};
+use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision, field};
 
 /// Version and mode in a packet's first octet.
 const VERSION_MODE: u8 = 0x3F;
@@ -115,7 +115,7 @@ impl Responder {
     fn answer(&mut self, datagram: Datagram<'_>, clock: &impl Clock) -> Result<Answer, Reason> {
         let Datagram { peer, local, received, ahead, buf } = datagram;
         check_addresses(peer, local)?;
-        let ServingState { system, access, limit, monitor, keys } = self.state.as_ref();
+        let ServingState { system, access, limit, monitor, keys, spent_mark } = self.state.as_ref();
         let flags = access.lookup(peer);
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
@@ -134,7 +134,9 @@ impl Responder {
         if flags.contains(AccessFlags::LIMITED) {
             // A client of RFC 1059 would not know what a kiss is.
             let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
-            judgement = self.limiter.judge(peer.ip(), received, limit, kod, &mut self.random);
+            // Only a whole header can have the mark, and the checks above have seen to that.
+            let spent = spent_mark.is_some_and(|mark| buf.get(field::REFERENCE) == Some(&mark[..]));
+            judgement = self.limiter.judge(peer.ip(), received, limit, kod, spent, &mut self.random);
         }
         let mut packet = Packet::new_checked(buf.first_chunk_mut().ok_or(Reason::Short)?)?;
         match judgement {

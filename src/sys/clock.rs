@@ -1,7 +1,8 @@
 //! Clock readings, as the kernel gives them.
 
-use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
+use std::{io, mem, ptr};
 
 use super::check;
 
@@ -32,6 +33,102 @@ pub fn realtime() -> Timespec {
 #[inline]
 pub fn monotonic() -> Timespec {
     read(libc::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_TAI and what it has to do with the other clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaiReading {
+    /// Nanoseconds since 1970 as CLOCK_TAI counts them.
+    pub tai: u64,
+    /// CLOCK_TAI − CLOCK_MONOTONIC in nanoseconds: both are slewed alike, so only setting the time, or TAI's
+    /// distance from UTC, changes it.
+    pub monotonic_to_tai: i64,
+    /// CLOCK_TAI − CLOCK_REALTIME in seconds; 0 until somebody tells the kernel.
+    pub tai_offset: i32,
+    /// The leap second at the end of this UTC day, if the kernel is armed for one.
+    pub leap: Option<LeapSecond>,
+}
+
+/// A correction of UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeapSecond {
+    /// The day has a second more: 23:59:60.
+    Inserted,
+    /// The day ends with 23:59:58.
+    Deleted,
+}
+
+/// Reads CLOCK_TAI together with the kernel's knowledge of UTC; needs no privilege.
+pub fn tai() -> TaiReading {
+    const READINGS: usize = 20;
+    let nanoseconds = |time: Timespec| time.as_nanos() as i64;
+    let difference = || {
+        let (before, tai, after) = (monotonic(), read(libc::CLOCK_TAI), monotonic());
+        let (before, after) = (nanoseconds(before), nanoseconds(after));
+        (after - before, nanoseconds(tai) - (before + (after - before) / 2))
+    };
+    // The reading that nothing came between.
+    let best = (0..READINGS).map(|_| difference()).min_by_key(|(took, _)| *took);
+    // SAFETY: a struct of integers, for which all zeroes is a valid value: modes 0 sets nothing.
+    let mut kernel: libc::timex = unsafe { mem::zeroed() };
+    // SAFETY: `kernel` is a valid, exclusively borrowed timex for the length of the call, which cannot fail
+    // where nothing is set.
+    let state = unsafe { libc::adjtimex(&raw mut kernel) };
+    TaiReading {
+        tai: nanoseconds(read(libc::CLOCK_TAI)) as u64,
+        monotonic_to_tai: best.map_or(0, |(_, difference)| difference),
+        tai_offset: kernel.tai,
+        leap: match state {
+            libc::TIME_INS => Some(LeapSecond::Inserted),
+            libc::TIME_DEL => Some(LeapSecond::Deleted),
+            _ => None,
+        },
+    }
+}
+
+/// Wakes a thread when somebody sets the clock.
+#[derive(Debug)]
+pub struct SetWatch(OwnedFd);
+
+impl SetWatch {
+    /// A watch that sees what happens from now on.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: integers only.
+        let timer = check(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC) })?;
+        // SAFETY: the kernel has just given this descriptor to us alone.
+        let watch = Self(unsafe { OwnedFd::from_raw_fd(timer) });
+        watch.arm()?;
+        Ok(watch)
+    }
+
+    /// Sleeps until CLOCK_REALTIME is set, or jumps for a leap second.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut expirations = [0; 8];
+        loop {
+            // SAFETY: the kernel writes at most the 8 bytes that `expirations` has.
+            let read =
+                unsafe { libc::read(self.0.as_raw_fd(), expirations.as_mut_ptr().cast(), expirations.len()) };
+            match io::Error::last_os_error() {
+                // The timer's end of time has come.
+                _ if read >= 0 => self.arm()?,
+                error if error.raw_os_error() == Some(libc::ECANCELED) => return Ok(()),
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            }
+        }
+    }
+
+    /// A timer for the end of time, which only being cancelled ends.
+    fn arm(&self) -> io::Result<()> {
+        const FLAGS: libc::c_int = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
+        let never = libc::itimerspec {
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: libc::timespec { tv_sec: libc::time_t::MAX, tv_nsec: 0 },
+        };
+        // SAFETY: the kernel reads `never` and, where the last argument is null, writes nothing.
+        check(unsafe { libc::timerfd_settime(self.0.as_raw_fd(), FLAGS, &raw const never, ptr::null_mut()) })
+            .map(drop)
+    }
 }
 
 /// The clock of the CPU time that one thread uses, for every thread of its process to read while it lives.
@@ -99,6 +196,20 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn tai_is_a_whole_number_of_seconds_from_utc_and_always_as_far_from_monotonic_time() {
+        let TaiReading { tai, monotonic_to_tai, tai_offset, .. } = super::tai();
+        let utc = realtime().as_nanos();
+        let offset = i128::from(tai) - utc;
+        assert!((offset - i128::from(tai_offset) * 1_000_000_000).abs() < 100_000_000, "{offset}");
+        assert!((super::tai().monotonic_to_tai - monotonic_to_tai).abs() < 1000);
+    }
+
+    #[test]
+    fn a_watch_can_be_had() {
+        SetWatch::new().unwrap();
+    }
 
     #[test]
     fn a_thread_s_cpu_clock_counts_its_work_and_not_its_sleep() {

@@ -14,6 +14,7 @@ pub mod ethtool;
 pub mod exchange;
 pub mod files;
 pub mod interfaces;
+pub mod link;
 mod message;
 pub mod mmsg;
 pub mod netdev;

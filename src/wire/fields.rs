@@ -117,7 +117,7 @@ impl Precision {
     }
 
     /// The bits of a timestamp's fraction that lie below the precision.
-    pub(super) const fn insignificant_bits(self) -> u64 {
+    pub const fn insignificant_bits(self) -> u64 {
         (1 << (32 + self.0)) - 1
     }
 }

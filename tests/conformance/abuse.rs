@@ -54,7 +54,7 @@ impl Server {
         self.port = self.port.checked_add(1).unwrap_or(1000);
         let peer = SocketAddr::new(source.into(), self.port);
         let local = SocketAddr::from(([192, 0, 2, 1], 123));
-        let datagram = Datagram { peer, local, received: self.clock.0, buf: &mut plain(1) };
+        let datagram = Datagram { peer, local, received: self.clock.0, ahead: 0, buf: &mut plain(1) };
         match self.responder.respond(datagram, &self.clock) {
             Verdict::Reply(48) => true,
             Verdict::Drop(Reason::Limited) => false,

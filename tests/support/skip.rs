@@ -8,10 +8,13 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 21] = [
+const FACILITIES: [&str; 24] = [
     "netns",
     "io_uring",
     "bpf",
+    "clang",
+    "ethtool",
+    "vlan",
     "seccomp",
     "ptrace",
     "chrony",

@@ -23,3 +23,4 @@ mod sources;
 mod steady;
 mod steering;
 mod tuning;
+mod xdp;

@@ -25,7 +25,7 @@ const FLOORS: [(&str, &[&str]); 13] = [
             "limits",
         ],
     ),
-    ("cli", &["daemon", "datapath", "control", "client", "config", "snapshot", "wire", "limits"]),
+    ("cli", &["daemon", "xdp", "datapath", "control", "client", "config", "snapshot", "wire", "limits"]),
 ];
 
 /// Paths below which files may import a floor that the rest of their own floor may not.

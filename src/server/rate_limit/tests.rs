@@ -24,7 +24,7 @@ impl Scene {
     }
 
     fn ask(&mut self, source: IpAddr) -> Judgement {
-        self.limiter.judge(source, self.now, &self.limit, true, &mut self.random)
+        self.limiter.judge(source, self.now, &self.limit, true, false, &mut self.random)
     }
 
     fn answers(&mut self, source: IpAddr, requests: usize, headway: f64) -> usize {

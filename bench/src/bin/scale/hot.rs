@@ -42,8 +42,8 @@ fn hot(mut published: Published<ServingState>, shared: Option<Arc<AtomicU64>>) -
         responder.begin_batch(&mut published, false);
         for buffer in &mut memory {
             buffer.copy_from_slice(&request);
-            let verdict =
-                responder.respond(Datagram { peer, local, received, buf: black_box(buffer) }, &SystemClock);
+            let verdict = responder
+                .respond(Datagram { peer, local, received, ahead: 0, buf: black_box(buffer) }, &SystemClock);
             if verdict != Verdict::Reply(HEADER_LEN) {
                 return Err(io::Error::other(format!("{verdict:?} instead of a reply")));
             }

@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * Answers plain NTP requests where they arrive: in the network driver.
+ *
+ * A plain request is 48 octets of mode 3 in an unfragmented UDP datagram, without IP options or extension
+ * headers, to an address that is served, from one that `restrict` allows plain service. It is answered by
+ * the rules of src/server, octet for octet; tests/xdp holds the two against each other. Everything else,
+ * and every doubt, is XDP_PASS: the sockets behind answer it, or meet it with silence.
+ *
+ * The program never drops. It changes a packet only when it answers it, but for the mark on requests over
+ * the rate limit (see `mark`).
+ */
+#include "responder.h"
+
+struct {
+	number(type, MAP_ARRAY);
+	type(key, u32);
+	type(value, struct state);
+	number(max_entries, GENERATIONS);
+} states SEC(".maps");
+
+/* Which of them is read. One octet of it ever changes, so that no reader sees half of a change. */
+struct {
+	number(type, MAP_ARRAY);
+	type(key, u32);
+	type(value, u32);
+	number(max_entries, 1);
+} generation SEC(".maps");
+
+struct {
+	number(type, MAP_HASH);
+	type(key, struct service_key);
+	type(value, struct service);
+	number(max_entries, 4096);
+} services SEC(".maps");
+
+/*
+ * The access list, a trie per family and generation. They are described where they stand and by sizes,
+ * because BTF has no more than the name of a type that only pointers to pointers lead to.
+ */
+#define trie(prefix) struct {				\
+	number(type, MAP_LPM_TRIE);			\
+	number(key_size, sizeof(prefix));		\
+	number(value_size, sizeof(struct access));	\
+	number(max_entries, 1 << 21);			\
+	number(map_flags, BPF_F_NO_PREALLOC);		\
+}
+
+struct {
+	number(type, MAP_ARRAY_OF_MAPS);
+	type(key, u32);
+	number(max_entries, GENERATIONS);
+	map_values(values, trie(struct prefix4));
+} access4 SEC(".maps");
+
+struct {
+	number(type, MAP_ARRAY_OF_MAPS);
+	type(key, u32);
+	number(max_entries, GENERATIONS);
+	map_values(values, trie(struct prefix6));
+} access6 SEC(".maps");
+
+struct {
+	number(type, MAP_LRU_HASH);
+	type(key, u64);
+	type(value, struct bucket);
+	number(max_entries, 1 << 16);
+} buckets SEC(".maps");
+
+struct {
+	number(type, MAP_PERCPU_ARRAY);
+	type(key, u32);
+	type(value, struct counters);
+	number(max_entries, 1);
+} counted SEC(".maps");
+
+/* RFC 5905 figure 8, in words where nothing smaller is of interest. */
+struct ntp {
+	be32 head;		/* leap, version, mode; stratum; poll; precision */
+	be32 root_delay;
+	be32 root_dispersion;
+	be32 reference_id;
+	be64 reference;
+	be64 origin;
+	be64 receive;
+	be64 transmit;
+};
+
+/* Fields of `head`. */
+#define HEAD_MODE be32(0x07000000)
+#define HEAD_VERSION be32(0x38000000)
+#define HEAD_VERSION_SHIFT 3
+#define HEAD_POLL be32(0x0000FF00)
+#define HEAD_PRECISION be32(0x000000FF)
+#define MODE_CLIENT be32(0x03000000)
+#define ALARM_MODE_SERVER be32(0xC4000000)
+
+#define UDP_LENGTH (sizeof(struct udp) + sizeof(struct ntp))
+#define NTP_PORT 123
+#define TTL 64
+
+/* A datagram that may be a plain request: where its parts are, and what is known about it so far. */
+struct datagram {
+	struct ethernet *ethernet;
+	struct udp *udp;
+	struct ntp *ntp;
+	struct counters *counters;
+	u64 received;		/* monotonic */
+	u64 addresses;		/* their sum, which a reply leaves as it is */
+	u64 source;		/* what the rate limit knows the source by */
+	bool checksum_partial;
+	bool has_checksum;
+};
+
+/*
+ * The clocks. T2 is read at the program's first instruction; a driver's own receive stamp can take the
+ * place of this one function.
+ *
+ * T2 and T3 are read from two clocks that run alike, and whose difference changes only when somebody sets
+ * the time or TAI's distance from UTC. So without a third reading it shows if that happened since the daemon
+ * last looked: then T3 is not a little later than T2.
+ */
+static inline u64 receive_stamp(struct xdp_md *context)
+{
+	return monotonic_ns();
+}
+
+/* From T2 to T3 takes less than a microsecond, unless an interrupt comes between. */
+#define LONGEST_STAY_NS 1000000
+
+/* An instant of CLOCK_TAI as it is served; false if the state is too old to tell. */
+static inline bool to_ntp(const struct state *state, u64 tai, u64 *ntp)
+{
+	u64 elapsed = tai - state->base;
+
+	if (unlikely(elapsed >> 32))
+		return false;
+	*ntp = state->ntp + (elapsed * state->scale >> SCALE_BITS);
+	if (unlikely(tai >= state->leap_at))
+		*ntp += state->leap_step;
+	return true;
+}
+
+/* Zero says "unknown", so the one instant of an era that is zero moves by 2^-32 s. */
+static inline u64 known(u64 stamp)
+{
+	return stamp ? stamp : 1;
+}
+
+/* Replaces the bits below the clock's precision. */
+static inline u64 fuzzed(u64 stamp, u32 noise, u32 random)
+{
+	return (stamp & ~(u64)noise) | (random & noise);
+}
+
+/* The bits of a stamp below a nanosecond: 2^-30 s. */
+#define NANOSECOND_NOISE 3
+
+/* Ones'-complement sums (RFC 1071), which do not depend on the order of octets. */
+static inline u64 sum_words(const void *start, u32 count)
+{
+	const u32 *word = start;
+	u64 sum = 0;
+
+#pragma clang loop unroll(full)
+	for (u32 i = 0; i < count; i++)
+		sum += word[i];
+	return sum;
+}
+
+static inline u64 halves(u64 value)
+{
+	return (u32)value + (value >> 32);
+}
+
+static inline u16 fold(u64 sum)
+{
+	sum = halves(halves(sum));
+	sum = (sum & 0xFFFF) + (sum >> 16);
+	sum = (sum & 0xFFFF) + (sum >> 16);
+	return (sum & 0xFFFF) + (sum >> 16);
+}
+
+/* What is sent for a sum. UDP sends zero as its other form, because there it says that there is none. */
+static inline u16 udp_checksum(u64 sum)
+{
+	u16 checksum = ~fold(sum);
+
+	return checksum ? checksum : 0xFFFF;
+}
+
+static inline u64 udp_pseudo_header(const struct datagram *datagram)
+{
+	return datagram->addresses + be16(PROTOCOL_UDP) + be16(UDP_LENGTH);
+}
+
+/*
+ * Whether the UDP checksum is right. Senders on this machine leave the pseudo header's sum there, for a
+ * device to complete that a virtual link does not have (CHECKSUM_PARTIAL).
+ */
+static inline bool checksum_is_right(struct datagram *datagram, bool may_be_absent)
+{
+	u64 pseudo = udp_pseudo_header(datagram);
+	u64 sum = pseudo + sum_words(datagram->udp, UDP_LENGTH / 4);
+	u16 checksum = datagram->udp->checksum;
+
+	datagram->has_checksum = checksum != 0;
+	if (!checksum)
+		return may_be_absent;
+	datagram->checksum_partial = checksum == fold(pseudo);
+	return datagram->checksum_partial || fold(sum) == 0xFFFF;
+}
+
+static inline enum xdp_action pass(struct datagram *datagram, enum passed reason)
+{
+	datagram->counters->passed[reason]++;
+	return XDP_PASS;
+}
+
+/* Copies the generation that is in force; false if it cannot be had in one piece. */
+static inline bool state_read(struct state *copy)
+{
+	u32 first = 0;
+
+#pragma clang loop unroll(full)
+	for (int attempt = 0; attempt < 2; attempt++) {
+		const u32 *index = map_lookup(&generation, &first);
+		const struct state *state = index ? map_lookup(&states, index) : 0;
+		u64 before;
+
+		if (!state)
+			return false;
+		before = read_once(state->before);
+		barrier();
+		__builtin_memcpy(copy, state, sizeof(*copy));
+		barrier();
+		if (before && read_once(state->after) == before)
+			return true;
+	}
+	return false;
+}
+
+static inline u32 version_of(be32 head)
+{
+	return (head & HEAD_VERSION) >> HEAD_VERSION_SHIFT;
+}
+
+static inline bool same_mac(const u8 *one, const u8 *other)
+{
+	return *(const u32 *)one == *(const u32 *)other &&
+	       *(const u16 *)(one + 4) == *(const u16 *)(other + 4);
+}
+
+/* Whether the flags allow this request an answer without authentication. */
+static inline bool allows(u16 flags, u32 version)
+{
+	return !(flags & (IGNORE | NOSERVE | NOTRUST)) && (!(flags & VERSION) || version == 4);
+}
+
+static inline u16 flags_of(const struct access *access, const struct udp *udp)
+{
+	u16 any = access->any, ntp = access->ntp;
+
+	/* Without this the compiler makes one load of two, from a place that only privileged programs may
+	 * reckon out. */
+	opaque(ntp);
+	return udp->source == be16(NTP_PORT) ? ntp : any;
+}
+
+/*
+ * Takes an answer out of the source's bucket; false if there is none. Two cores that see the same source at
+ * once may take the same one: a source's packets come by one queue.
+ */
+static inline bool take(const struct state *state, const struct datagram *datagram)
+{
+	u64 now = datagram->received;
+	u64 latest = now + state->capacity;
+	struct bucket *bucket = map_lookup(&buckets, &datagram->source);
+	u64 full_at;
+
+	if (!bucket) {
+		struct bucket fresh = { .full_at = now + state->headway, .taken_at = now };
+
+		map_update(&buckets, &datagram->source, &fresh, BPF_ANY);
+		return true;
+	}
+	full_at = bucket->full_at < now ? now : bucket->full_at > latest ? latest : bucket->full_at;
+	full_at += state->headway;
+	if (full_at > latest || (s64)(now - bucket->taken_at) < (s64)state->minimum)
+		return false;
+	bucket->full_at = full_at;
+	bucket->taken_at = now;
+	return true;
+}
+
+/*
+ * Tells the sockets that a request is over the limit, in a field that means nothing in requests. They could
+ * not know: they have not seen the answers that were given here. The number is secret; whoever guessed it
+ * would be refused himself.
+ */
+static inline void mark(const struct state *state, struct datagram *datagram)
+{
+	struct ntp *ntp = datagram->ntp;
+	struct udp *udp = datagram->udp;
+	u64 sum;
+
+	if (datagram->has_checksum && !datagram->checksum_partial) {
+		/* RFC 1624: HC' = ~(~HC + ~m + m') */
+		sum = (u16)~udp->checksum + halves(~ntp->reference) + halves(state->mark);
+		udp->checksum = udp_checksum(sum);
+	}
+	ntp->reference = state->mark;
+}
+
+/* The error bound at an instant: it grows by 15 ppm, rounded up and saturating (snapshot.rs has the same). */
+static inline u32 root_dispersion_at(const struct state *state, u64 received)
+{
+	u64 elapsed = received - state->updated;
+	u64 dispersion = state->root_dispersion;
+
+	if (state->updated && (s64)elapsed > 0) {
+		/* To units of 2^-16 s, rounded up. */
+		elapsed = (elapsed >> 16) + !!(elapsed & 0xFFFF);
+		dispersion += (elapsed * 15 + 999999) / 1000000;
+	}
+	return dispersion > 0xFFFFFFFF ? 0xFFFFFFFF : dispersion;
+}
+
+/* RFC 5905 figure 6: MAXDISP, 16 s. A root distance of that says nothing any more. */
+#define DISTANCE_MAX (16 << 16)
+
+/* Turns headers and payload into those of the reply, all but the network layer's. */
+static inline enum xdp_action reply(const struct state *state, struct datagram *datagram)
+{
+	struct ntp *ntp = datagram->ntp;
+	struct udp *udp = datagram->udp;
+	struct ethernet *ethernet = datagram->ethernet;
+	be64 origin = ntp->transmit;
+	u64 arrival = datagram->received + state->monotonic_to_tai;
+	u64 received, transmitted, reference, departure, sum;
+	u32 random = random_u32();
+	u32 dispersion;
+	be32 request = ntp->head, head = state->head, reference_id = state->reference_id;
+	u8 mac[6];
+	be16 port;
+
+	if (!to_ntp(state, arrival, &received))
+		return pass(datagram, PASSED_STATE);
+	received = known(fuzzed(received, NANOSECOND_NOISE, random));
+	/* RFC 9769: stamps that differ tell a basic reply from an interleaved one. */
+	if (unlikely(received == be64(origin)))
+		received = known(received + 1);
+
+	dispersion = root_dispersion_at(state, received);
+	if (!state->synchronised || (u64)state->half_root_delay + dispersion >= DISTANCE_MAX) {
+		head = (head & HEAD_PRECISION) | ALARM_MODE_SERVER;
+		reference_id = be32(0x494E4954); /* INIT */
+	}
+	head |= request & (HEAD_VERSION | HEAD_POLL);
+	reference = state->reference_time;
+	if (reference && (s64)(received - reference) < 0)
+		reference = received;
+	/* All but T3. */
+	sum = udp_pseudo_header(datagram) + udp->source + udp->destination + udp->length + head +
+	      state->root_delay + be32(dispersion) + reference_id + halves(be64(reference)) +
+	      halves(origin) + halves(be64(received));
+
+	departure = tai_ns();
+	if (unlikely(departure - arrival > LONGEST_STAY_NS) || !to_ntp(state, departure, &transmitted))
+		return pass(datagram, PASSED_CLOCK);
+	transmitted = known(fuzzed(transmitted, state->transmit_noise, random >> 2));
+	if (unlikely((s64)(transmitted - received) <= 0))
+		transmitted = known(received + 1);
+	sum += halves(be64(transmitted));
+
+	ntp->head = head;
+	ntp->root_delay = state->root_delay;
+	ntp->root_dispersion = be32(dispersion);
+	ntp->reference_id = reference_id;
+	ntp->reference = be64(reference);
+	ntp->origin = origin;
+	ntp->receive = be64(received);
+	ntp->transmit = be64(transmitted);
+
+	port = udp->source;
+	udp->source = udp->destination;
+	udp->destination = port;
+	udp->checksum = udp_checksum(sum);
+
+	__builtin_memcpy(mac, ethernet->destination, sizeof(mac));
+	__builtin_memcpy(ethernet->destination, ethernet->source, sizeof(mac));
+	__builtin_memcpy(ethernet->source, mac, sizeof(mac));
+
+	datagram->counters->answered[(version_of(request) - 1) & 3]++;
+	return XDP_TX;
+}
+
+/*
+ * Decides on a request whose form is right, by its source's entry in the access list. Only if this is XDP_TX
+ * it has become a reply.
+ */
+static inline enum xdp_action answer(const struct state *state, struct datagram *datagram,
+				     const struct service *service, const struct access *access)
+{
+	u16 flags = access ? flags_of(access, datagram->udp) : IGNORE;
+
+	if (flags & (service->loopback ? MARTIAN : MARTIAN | LOCAL))
+		return pass(datagram, PASSED_MARTIAN);
+	if (!allows(flags, version_of(datagram->ntp->head)))
+		return pass(datagram, PASSED_RESTRICTED);
+	if ((flags & LIMITED) && !take(state, datagram)) {
+		mark(state, datagram);
+		return pass(datagram, PASSED_LIMITED);
+	}
+	return reply(state, datagram);
+}
+
+/* What of a frame has not been looked at yet. */
+struct cursor {
+	void *at;
+	void *end;
+};
+
+/* The Ethernet header and at most one VLAN tag; the type of what follows, 0 for what is not for us. */
+static inline be16 parse_ethernet(struct cursor *cursor, struct service_key *key, struct datagram *datagram)
+{
+	struct ethernet *ethernet = cursor->at;
+	struct vlan *vlan;
+
+	if ((void *)(ethernet + 1) > cursor->end || (ethernet->source[0] & 1))
+		return 0;
+	datagram->ethernet = ethernet;
+	cursor->at = ethernet + 1;
+	if (ethernet->type != be16(ETHERTYPE_VLAN))
+		return ethernet->type;
+	vlan = cursor->at;
+	if ((void *)(vlan + 1) > cursor->end)
+		return 0;
+	key->vlan = be16(vlan->tag) & VLAN_ID;
+	cursor->at = vlan + 1;
+	/* VLAN 0 is no VLAN but a priority. */
+	return key->vlan ? vlan->type : 0;
+}
+
+/* A header without options around a whole UDP datagram of the right length. */
+static inline struct ipv4 *parse_ipv4(struct cursor *cursor)
+{
+	struct ipv4 *ip = cursor->at;
+
+	if ((void *)(ip + 1) > cursor->end || ip->version_length != IPV4_NO_OPTIONS ||
+	    ip->protocol != PROTOCOL_UDP || ip->length != be16(sizeof(*ip) + UDP_LENGTH) ||
+	    (ip->fragment & ~be16(IPV4_DONT_FRAGMENT)))
+		return 0;
+	cursor->at = ip + 1;
+	return fold(sum_words(ip, sizeof(*ip) / 4)) == 0xFFFF ? ip : 0;
+}
+
+static inline struct ipv6 *parse_ipv6(struct cursor *cursor)
+{
+	struct ipv6 *ip = cursor->at;
+
+	if ((void *)(ip + 1) > cursor->end || (ip->version_class_flow & be32(0xF0000000)) != be32(0x60000000) ||
+	    ip->next_header != PROTOCOL_UDP || ip->length != be16(UDP_LENGTH))
+		return 0;
+	cursor->at = ip + 1;
+	return ip;
+}
+
+/*
+ * The rest of the frame, up to the question whether its destination is served. Nothing may follow: a reply
+ * has its request's length.
+ */
+static inline struct service *parse_udp(struct cursor *cursor, struct service_key *key,
+					struct datagram *datagram)
+{
+	struct udp *udp = cursor->at;
+	struct ntp *ntp = (void *)(udp + 1);
+	const struct ethernet *ethernet = datagram->ethernet;
+	struct service *service;
+
+	if ((void *)(ntp + 1) > cursor->end || udp->length != be16(UDP_LENGTH))
+		return 0;
+	opaque(cursor->end);
+	if ((void *)(ntp + 1) < cursor->end)
+		return 0;
+	datagram->udp = udp;
+	datagram->ntp = ntp;
+	key->port = udp->destination;
+	service = map_lookup(&services, key);
+	if (!service || !same_mac(ethernet->destination, service->mac))
+		return 0;
+	return service;
+}
+
+/* Whether the datagram is a request of a version that is served, whose checksum is right. */
+static inline enum xdp_action check(struct datagram *datagram, bool checksum_may_be_absent, bool own_address)
+{
+	const struct udp *udp = datagram->udp;
+	be32 head = datagram->ntp->head;
+
+	if (!checksum_is_right(datagram, checksum_may_be_absent))
+		return pass(datagram, PASSED_CHECKSUM);
+	/* The very socket that a packet is for cannot have sent it. */
+	if (!udp->source || (own_address && udp->source == udp->destination))
+		return pass(datagram, PASSED_MARTIAN);
+	if ((head & HEAD_MODE) != MODE_CLIENT || version_of(head) < 1 || version_of(head) > 4)
+		return pass(datagram, PASSED_MODE);
+	return XDP_TX;
+}
+
+static inline enum xdp_action respond_ipv4(struct cursor *cursor, struct service_key *key,
+					   struct datagram *datagram)
+{
+	struct ipv4 *ip = parse_ipv4(cursor);
+	struct service *service;
+	struct prefix4 source;
+	struct state state;
+	void *tries;
+	be32 own;
+
+	if (!ip)
+		return XDP_PASS;
+	key->address[1] = (u64)ip->destination << 32 | 0xFFFF0000;
+	service = parse_udp(cursor, key, datagram);
+	if (!service)
+		return XDP_PASS;
+	datagram->addresses = (u64)ip->source + ip->destination;
+	/* No IPv6 address of a source begins with 0xFF. */
+	datagram->source = (u64)ip->source << 32 | 0xFF;
+	if (check(datagram, true, ip->source == ip->destination) != XDP_TX)
+		return XDP_PASS;
+	if (!state_read(&state))
+		return pass(datagram, PASSED_STATE);
+	source.length = 32;
+	source.address = ip->source;
+	tries = map_lookup(&access4, &state.access);
+	if (answer(&state, datagram, service, tries ? map_lookup(tries, &source) : 0) != XDP_TX)
+		return XDP_PASS;
+
+	own = ip->destination;
+	ip->destination = ip->source;
+	ip->source = own;
+	ip->traffic_class = state.traffic_class;
+	ip->id = 0;
+	ip->fragment = be16(IPV4_DONT_FRAGMENT);
+	ip->ttl = TTL;
+	ip->checksum = 0;
+	ip->checksum = ~fold(sum_words(ip, sizeof(*ip) / 4));
+	return XDP_TX;
+}
+
+static inline enum xdp_action respond_ipv6(struct cursor *cursor, struct service_key *key,
+					   struct datagram *datagram)
+{
+	struct ipv6 *ip = parse_ipv6(cursor);
+	struct service *service;
+	struct prefix6 source;
+	struct state state;
+	void *tries;
+	bool own_address;
+	be64 own[2];
+
+	if (!ip)
+		return XDP_PASS;
+	key->address[0] = own[0] = ip->destination[0];
+	key->address[1] = own[1] = ip->destination[1];
+	service = parse_udp(cursor, key, datagram);
+	if (!service)
+		return XDP_PASS;
+	source.length = 128;
+	__builtin_memcpy(source.address, ip->source, sizeof(source.address));
+	own_address = ip->source[0] == own[0] && ip->source[1] == own[1];
+	datagram->addresses = sum_words(ip->source, 8);
+	datagram->source = ip->source[0];
+	if (check(datagram, false, own_address) != XDP_TX)
+		return XDP_PASS;
+	if (!state_read(&state))
+		return pass(datagram, PASSED_STATE);
+	tries = map_lookup(&access6, &state.access);
+	if (answer(&state, datagram, service, tries ? map_lookup(tries, &source) : 0) != XDP_TX)
+		return XDP_PASS;
+
+	ip->destination[0] = ip->source[0];
+	ip->destination[1] = ip->source[1];
+	ip->source[0] = own[0];
+	ip->source[1] = own[1];
+	ip->version_class_flow = be32(0x60000000 | state.traffic_class << 20);
+	ip->hop_limit = TTL;
+	return XDP_TX;
+}
+
+SEC("xdp.frags")
+int respond(struct xdp_md *context)
+{
+	struct datagram datagram = { .received = receive_stamp(context) };
+	struct service_key key = { .ifindex = context->ingress_ifindex };
+	struct cursor cursor = { (void *)(u64)context->data, (void *)(u64)context->data_end };
+	u32 first = 0;
+
+	datagram.counters = map_lookup(&counted, &first);
+	if (!datagram.counters)
+		return XDP_PASS;
+	switch (parse_ethernet(&cursor, &key, &datagram)) {
+	case be16(ETHERTYPE_IPV4):
+		return respond_ipv4(&cursor, &key, &datagram);
+	case be16(ETHERTYPE_IPV6):
+		return respond_ipv6(&cursor, &key, &datagram);
+	default:
+		return XDP_PASS;
+	}
+}
+
+/* The digest of the sources that this was built from. */
+const char digest[] SEC("sources") = SOURCES;
+const char terms[] SEC("license") = "Dual MIT/GPL";
