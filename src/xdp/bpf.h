@@ -69,7 +69,6 @@ static void *(*const map_lookup)(const void *map, const void *key) = (void *)1;
 static long (*const map_update)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
 /* CLOCK_MONOTONIC in nanoseconds. */
 static u64 (*const monotonic_ns)(void) = (void *)5;
-static u32 (*const random_u32)(void) = (void *)7;
 /* CLOCK_TAI in nanoseconds. */
 static u64 (*const tai_ns)(void) = (void *)208;
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 
-use super::layout::{GENERATIONS, Service, ServiceKey, State};
+use super::layout::{Favourite, GENERATIONS, Service, ServiceKey, State};
 use super::tries::Tries;
 use super::{Link, Timescale};
 use crate::limits;
@@ -27,8 +27,8 @@ pub struct Feed {
     listed: Option<(Arc<AccessList>, Vec<InterfaceAddress>)>,
     /// What is in force.
     state: State,
-    /// What the program marks requests over the limit with; see responder.bpf.c.
-    mark: u64,
+    /// What the program marks requests over the limit with, and makes noise of; see responder.bpf.c.
+    secret: u64,
     /// IP's traffic class of replies.
     pub traffic_class: u8,
 }
@@ -53,7 +53,7 @@ impl Feed {
             listed: None,
             state: State::default(),
             // No reference time that a client would have.
-            mark: fastrand::u64(..) | 1,
+            secret: fastrand::u64(..) | 1,
             traffic_class: 0,
         })
     }
@@ -61,7 +61,7 @@ impl Feed {
     /// What the program writes into the reference time of requests over the rate limit before it passes them
     /// to the sockets.
     pub fn spent_mark(&self) -> [u8; 8] {
-        self.mark.to_ne_bytes()
+        self.secret.to_ne_bytes()
     }
 
     /// Puts state, access list and rate limit in force, together. `own` are this host's addresses, which
@@ -82,7 +82,8 @@ impl Feed {
         state.headway = serving.limit.headway_ns.min(never);
         state.capacity = serving.limit.capacity_ns().min(never);
         state.minimum = serving.limit.minimum_ns.min(never);
-        state.mark = self.mark;
+        state.secret = self.secret;
+        state.favourites = self.favourites();
         state.traffic_class = self.traffic_class.into();
         state.access = self.state.access;
         if !self.is_listed(&serving.access, own) {
@@ -138,7 +139,20 @@ impl Feed {
                 place.insert(service);
             }
         }
+        if self.state.before > 0 && self.state.favourites != self.favourites() {
+            self.put_in_force(State { favourites: self.favourites(), ..self.state })?;
+        }
         Ok(room)
+    }
+
+    /// The first address of each family, IPv4 before IPv6.
+    fn favourites(&self) -> [Favourite; 2] {
+        let is_v4 = |key: &ServiceKey| Ipv6Addr::from(key.address).to_ipv4_mapped().is_some();
+        let first = |v4: bool| {
+            let found = self.served.iter().find(|(key, _)| is_v4(key) == v4);
+            found.map(|(&key, &service)| Favourite { key, service }).unwrap_or_default()
+        };
+        [first(true), first(false)]
     }
 }
 

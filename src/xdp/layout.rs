@@ -34,14 +34,23 @@ pub(super) struct State {
     pub(super) headway: u64,
     pub(super) capacity: u64,
     pub(super) minimum: u64,
-    pub(super) mark: u64,
+    pub(super) secret: u64,
+    pub(super) favourites: [Favourite; 2],
     pub(super) access: u32,
     pub(super) traffic_class: u32,
     pub(super) after: u64,
 }
 
+/// As `struct favourite` there: the address of one family that is found first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Favourite {
+    pub(super) key: ServiceKey,
+    pub(super) service: Service,
+}
+
 /// As `struct service_key` there: an address and port that are served, as reached over a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
 pub(super) struct ServiceKey {
     pub(super) ifindex: u32,
@@ -51,7 +60,7 @@ pub(super) struct ServiceKey {
 }
 
 /// As `struct service` there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Service {
     pub(super) mac: [u8; 6],
@@ -98,7 +107,8 @@ unsafe impl Pod for Access {}
 // SAFETY: as above.
 unsafe impl Pod for CoreCounters {}
 
-const _: () = assert!(size_of::<State>() == 6 * 8 + 8 * 4 + 6 * 8 + 2 * 4 + 8);
+const _: () = assert!(size_of::<State>() == 6 * 8 + 8 * 4 + 6 * 8 + 2 * 32 + 2 * 4 + 8);
+const _: () = assert!(size_of::<Favourite>() == size_of::<ServiceKey>() + size_of::<Service>());
 const _: () = assert!(size_of::<ServiceKey>() == 4 + 2 + 2 + 16);
 const _: () = assert!(size_of::<Service>() == 8 && size_of::<Access>() == 4);
 const _: () = assert!(size_of::<CoreCounters>() == 8 * (4 + PASSED.len()));

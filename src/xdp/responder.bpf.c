@@ -108,6 +108,8 @@ struct datagram {
 	u64 received;		/* monotonic */
 	u64 addresses;		/* their sum, which a reply leaves as it is */
 	u64 source;		/* what the rate limit knows the source by */
+	const struct state *state;
+	u64 generation;		/* the state's number when it was found */
 	bool checksum_partial;
 	bool has_checksum;
 };
@@ -148,9 +150,17 @@ static inline u64 known(u64 stamp)
 }
 
 /* Replaces the bits below the clock's precision. */
-static inline u64 fuzzed(u64 stamp, u32 noise, u32 random)
+static inline u64 fuzzed(u64 stamp, u32 noise, u64 random)
 {
 	return (stamp & ~(u64)noise) | (random & noise);
+}
+
+/* Bits that nobody can tell who does not know the secret: splitmix64's finaliser, a tenth of a helper's cost. */
+static inline u64 scrambled(u64 value)
+{
+	value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9;
+	value = (value ^ value >> 27) * 0x94D049BB133111EB;
+	return value ^ value >> 31;
 }
 
 /* The bits of a stamp below a nanosecond: 2^-30 s. */
@@ -217,8 +227,12 @@ static inline enum xdp_action pass(struct datagram *datagram, enum passed reason
 	return XDP_PASS;
 }
 
-/* Copies the generation that is in force; false if it cannot be had in one piece. */
-static inline bool state_read(struct state *copy)
+/*
+ * Finds the generation that is in force; false if there is none, or if it is being written, twice. It is read
+ * where it lies: the daemon writes to it again only after another one has been in force. Whether that has
+ * happened state_has_held tells.
+ */
+static inline bool state_find(struct datagram *datagram)
 {
 	u32 first = 0;
 
@@ -226,18 +240,23 @@ static inline bool state_read(struct state *copy)
 	for (int attempt = 0; attempt < 2; attempt++) {
 		const u32 *index = map_lookup(&generation, &first);
 		const struct state *state = index ? map_lookup(&states, index) : 0;
-		u64 before;
 
 		if (!state)
 			return false;
-		before = read_once(state->before);
+		datagram->state = state;
+		datagram->generation = read_once(state->before);
 		barrier();
-		__builtin_memcpy(copy, state, sizeof(*copy));
-		barrier();
-		if (before && read_once(state->after) == before)
+		if (datagram->generation && datagram->generation == read_once(state->after))
 			return true;
 	}
 	return false;
+}
+
+/* Whether all that was read of the state since it was found was of one generation. */
+static inline bool state_has_held(const struct datagram *datagram)
+{
+	barrier();
+	return read_once(datagram->state->before) == datagram->generation;
 }
 
 static inline u32 version_of(be32 head)
@@ -271,8 +290,9 @@ static inline u16 flags_of(const struct access *access, const struct udp *udp)
  * Takes an answer out of the source's bucket; false if there is none. Two cores that see the same source at
  * once may take the same one: a source's packets come by one queue.
  */
-static inline bool take(const struct state *state, const struct datagram *datagram)
+static inline bool take(const struct datagram *datagram)
 {
+	const struct state *state = datagram->state;
 	u64 now = datagram->received;
 	u64 latest = now + state->capacity;
 	struct bucket *bucket = map_lookup(&buckets, &datagram->source);
@@ -298,18 +318,19 @@ static inline bool take(const struct state *state, const struct datagram *datagr
  * not know: they have not seen the answers that were given here. The number is secret; whoever guessed it
  * would be refused himself.
  */
-static inline void mark(const struct state *state, struct datagram *datagram)
+static inline void mark(struct datagram *datagram)
 {
+	u64 secret = datagram->state->secret;
 	struct ntp *ntp = datagram->ntp;
 	struct udp *udp = datagram->udp;
 	u64 sum;
 
 	if (datagram->has_checksum && !datagram->checksum_partial) {
 		/* RFC 1624: HC' = ~(~HC + ~m + m') */
-		sum = (u16)~udp->checksum + halves(~ntp->reference) + halves(state->mark);
+		sum = (u16)~udp->checksum + halves(~ntp->reference) + halves(secret);
 		udp->checksum = udp_checksum(sum);
 	}
-	ntp->reference = state->mark;
+	ntp->reference = secret;
 }
 
 /* The error bound at an instant: it grows by 15 ppm, rounded up and saturating (snapshot.rs has the same). */
@@ -330,15 +351,16 @@ static inline u32 root_dispersion_at(const struct state *state, u64 received)
 #define DISTANCE_MAX (16 << 16)
 
 /* Turns headers and payload into those of the reply, all but the network layer's. */
-static inline enum xdp_action reply(const struct state *state, struct datagram *datagram)
+static inline enum xdp_action reply(struct datagram *datagram)
 {
+	const struct state *state = datagram->state;
 	struct ntp *ntp = datagram->ntp;
 	struct udp *udp = datagram->udp;
 	struct ethernet *ethernet = datagram->ethernet;
 	be64 origin = ntp->transmit;
 	u64 arrival = datagram->received + state->monotonic_to_tai;
+	u64 random = scrambled(datagram->received + state->secret);
 	u64 received, transmitted, reference, departure, sum;
-	u32 random = random_u32();
 	u32 dispersion;
 	be32 request = ntp->head, head = state->head, reference_id = state->reference_id;
 	u8 mac[6];
@@ -368,7 +390,9 @@ static inline enum xdp_action reply(const struct state *state, struct datagram *
 	departure = tai_ns();
 	if (unlikely(departure - arrival > LONGEST_STAY_NS) || !to_ntp(state, departure, &transmitted))
 		return pass(datagram, PASSED_CLOCK);
-	transmitted = known(fuzzed(transmitted, state->transmit_noise, random >> 2));
+	if (unlikely(!state_has_held(datagram)))
+		return pass(datagram, PASSED_STATE);
+	transmitted = known(fuzzed(transmitted, state->transmit_noise, random >> 32));
 	if (unlikely((s64)(transmitted - received) <= 0))
 		transmitted = known(received + 1);
 	sum += halves(be64(transmitted));
@@ -399,8 +423,8 @@ static inline enum xdp_action reply(const struct state *state, struct datagram *
  * Decides on a request whose form is right, by its source's entry in the access list. Only if this is XDP_TX
  * it has become a reply.
  */
-static inline enum xdp_action answer(const struct state *state, struct datagram *datagram,
-				     const struct service *service, const struct access *access)
+static inline enum xdp_action answer(struct datagram *datagram, const struct service *service,
+				     const struct access *access)
 {
 	u16 flags = access ? flags_of(access, datagram->udp) : IGNORE;
 
@@ -408,11 +432,11 @@ static inline enum xdp_action answer(const struct state *state, struct datagram 
 		return pass(datagram, PASSED_MARTIAN);
 	if (!allows(flags, version_of(datagram->ntp->head)))
 		return pass(datagram, PASSED_RESTRICTED);
-	if ((flags & LIMITED) && !take(state, datagram)) {
-		mark(state, datagram);
+	if ((flags & LIMITED) && !take(datagram)) {
+		mark(datagram);
 		return pass(datagram, PASSED_LIMITED);
 	}
-	return reply(state, datagram);
+	return reply(datagram);
 }
 
 /* What of a frame has not been looked at yet. */
@@ -466,30 +490,39 @@ static inline struct ipv6 *parse_ipv6(struct cursor *cursor)
 	return ip;
 }
 
-/*
- * The rest of the frame, up to the question whether its destination is served. Nothing may follow: a reply
- * has its request's length.
- */
-static inline struct service *parse_udp(struct cursor *cursor, struct service_key *key,
-					struct datagram *datagram)
+/* The rest of the frame. Nothing may follow: a reply has its request's length. */
+static inline bool parse_udp(struct cursor *cursor, struct datagram *datagram)
 {
 	struct udp *udp = cursor->at;
 	struct ntp *ntp = (void *)(udp + 1);
-	const struct ethernet *ethernet = datagram->ethernet;
-	struct service *service;
 
 	if ((void *)(ntp + 1) > cursor->end || udp->length != be16(UDP_LENGTH))
-		return 0;
+		return false;
 	opaque(cursor->end);
 	if ((void *)(ntp + 1) < cursor->end)
-		return 0;
+		return false;
 	datagram->udp = udp;
 	datagram->ntp = ntp;
-	key->port = udp->destination;
-	service = map_lookup(&services, key);
-	if (!service || !same_mac(ethernet->destination, service->mac))
-		return 0;
-	return service;
+	return true;
+}
+
+static inline bool same_key(const struct service_key *one, const struct service_key *other)
+{
+	const u64 *a = (const void *)one, *b = (const void *)other;
+
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
+/* What is served at the datagram's destination, if the frame was meant for us. */
+static inline const struct service *find_service(const struct service_key *key, enum family family,
+						 const struct datagram *datagram)
+{
+	const struct favourite *favourite = &datagram->state->favourites[family];
+	const struct service *service = &favourite->service;
+
+	if (!same_key(&favourite->key, key))
+		service = map_lookup(&services, key);
+	return service && same_mac(datagram->ethernet->destination, service->mac) ? service : 0;
 }
 
 /* Whether the datagram is a request of a version that is served, whose checksum is right. */
@@ -512,16 +545,19 @@ static inline enum xdp_action respond_ipv4(struct cursor *cursor, struct service
 					   struct datagram *datagram)
 {
 	struct ipv4 *ip = parse_ipv4(cursor);
-	struct service *service;
+	const struct service *service;
 	struct prefix4 source;
-	struct state state;
+	u32 access;
 	void *tries;
 	be32 own;
 
-	if (!ip)
+	if (!ip || !parse_udp(cursor, datagram))
 		return XDP_PASS;
+	if (unlikely(!state_find(datagram)))
+		return pass(datagram, PASSED_STATE);
+	key->port = datagram->udp->destination;
 	key->address[1] = (u64)ip->destination << 32 | 0xFFFF0000;
-	service = parse_udp(cursor, key, datagram);
+	service = find_service(key, IPV4, datagram);
 	if (!service)
 		return XDP_PASS;
 	datagram->addresses = (u64)ip->source + ip->destination;
@@ -529,18 +565,17 @@ static inline enum xdp_action respond_ipv4(struct cursor *cursor, struct service
 	datagram->source = (u64)ip->source << 32 | 0xFF;
 	if (check(datagram, true, ip->source == ip->destination) != XDP_TX)
 		return XDP_PASS;
-	if (!state_read(&state))
-		return pass(datagram, PASSED_STATE);
 	source.length = 32;
 	source.address = ip->source;
-	tries = map_lookup(&access4, &state.access);
-	if (answer(&state, datagram, service, tries ? map_lookup(tries, &source) : 0) != XDP_TX)
+	access = datagram->state->access;
+	tries = map_lookup(&access4, &access);
+	if (answer(datagram, service, tries ? map_lookup(tries, &source) : 0) != XDP_TX)
 		return XDP_PASS;
 
 	own = ip->destination;
 	ip->destination = ip->source;
 	ip->source = own;
-	ip->traffic_class = state.traffic_class;
+	ip->traffic_class = datagram->state->traffic_class;
 	ip->id = 0;
 	ip->fragment = be16(IPV4_DONT_FRAGMENT);
 	ip->ttl = TTL;
@@ -553,38 +588,38 @@ static inline enum xdp_action respond_ipv6(struct cursor *cursor, struct service
 					   struct datagram *datagram)
 {
 	struct ipv6 *ip = parse_ipv6(cursor);
-	struct service *service;
+	const struct service *service;
 	struct prefix6 source;
-	struct state state;
+	u32 access;
 	void *tries;
-	bool own_address;
 	be64 own[2];
 
-	if (!ip)
+	if (!ip || !parse_udp(cursor, datagram))
 		return XDP_PASS;
+	if (unlikely(!state_find(datagram)))
+		return pass(datagram, PASSED_STATE);
+	key->port = datagram->udp->destination;
 	key->address[0] = own[0] = ip->destination[0];
 	key->address[1] = own[1] = ip->destination[1];
-	service = parse_udp(cursor, key, datagram);
+	service = find_service(key, IPV6, datagram);
 	if (!service)
+		return XDP_PASS;
+	datagram->addresses = sum_words(ip->source, 8);
+	datagram->source = ip->source[0];
+	if (check(datagram, false, ip->source[0] == own[0] && ip->source[1] == own[1]) != XDP_TX)
 		return XDP_PASS;
 	source.length = 128;
 	__builtin_memcpy(source.address, ip->source, sizeof(source.address));
-	own_address = ip->source[0] == own[0] && ip->source[1] == own[1];
-	datagram->addresses = sum_words(ip->source, 8);
-	datagram->source = ip->source[0];
-	if (check(datagram, false, own_address) != XDP_TX)
-		return XDP_PASS;
-	if (!state_read(&state))
-		return pass(datagram, PASSED_STATE);
-	tries = map_lookup(&access6, &state.access);
-	if (answer(&state, datagram, service, tries ? map_lookup(tries, &source) : 0) != XDP_TX)
+	access = datagram->state->access;
+	tries = map_lookup(&access6, &access);
+	if (answer(datagram, service, tries ? map_lookup(tries, &source) : 0) != XDP_TX)
 		return XDP_PASS;
 
 	ip->destination[0] = ip->source[0];
 	ip->destination[1] = ip->source[1];
 	ip->source[0] = own[0];
 	ip->source[1] = own[1];
-	ip->version_class_flow = be32(0x60000000 | state.traffic_class << 20);
+	ip->version_class_flow = be32(0x60000000 | datagram->state->traffic_class << 20);
 	ip->hop_limit = TTL;
 	return XDP_TX;
 }

@@ -10,6 +10,23 @@
 
 #include "bpf.h"
 
+/* An address and port that are served, as reached over a link. */
+struct service_key {
+	u32 ifindex;
+	u16 vlan;		/* 0: without a tag */
+	be16 port;
+	be64 address[2];	/* IPv4: ::ffff:a.b.c.d */
+};
+
+struct service {
+	u8 mac[6];		/* of the link */
+	u8 loopback;		/* own addresses are no forgeries here */
+	u8 unused;
+};
+
+/* Families of addresses. */
+enum family { IPV4, IPV6, FAMILIES };
+
 /* Of how many generations there is room for the state: the one that is read, and the next. */
 #define GENERATIONS 2
 
@@ -44,7 +61,14 @@ struct state {
 	u64 headway;		/* nanoseconds in which an answer is earned */
 	u64 capacity;		/* the headways of a full bucket */
 	u64 minimum;		/* nanoseconds between two answers */
-	u64 mark;		/* what the sockets know a request over the limit by */
+	u64 secret;		/* what the sockets know a request over the limit by, and what noise is made of */
+
+	/* The first address of each family that is served, which on most machines is the only one: it is found
+	 * without the map. All zeroes: there is none. */
+	struct favourite {
+		struct service_key key;
+		struct service service;
+	} favourites[FAMILIES];
 
 	u32 access;		/* which pair of tries is in force */
 	u32 traffic_class;	/* of replies: DSCP and ECN */
@@ -53,20 +77,6 @@ struct state {
 };
 
 #define SCALE_BITS 29
-
-/* An address and port that are served, as reached over a link. */
-struct service_key {
-	u32 ifindex;
-	u16 vlan;		/* 0: without a tag */
-	be16 port;
-	be64 address[2];	/* IPv4: ::ffff:a.b.c.d */
-};
-
-struct service {
-	u8 mac[6];		/* of the link */
-	u8 loopback;		/* own addresses are no forgeries here */
-	u8 unused;
-};
 
 /* Keys of the access tries, and their values. */
 struct prefix4 {
