@@ -89,7 +89,7 @@ impl MmsgSockets {
     ) -> io::Result<()> {
         let Self { sockets, states, receive, replies, tally, .. } = self;
         let received = receive.fill(&sockets[index], tally)?;
-        replies.set_backlog(received >= receive.capacity() / 2);
+        replies.begin_batch(received >= receive.capacity() / 2);
         for slot in 0..received {
             let Some((memory, parts)) = receive.parts(slot) else {
                 tally.truncated += 1;

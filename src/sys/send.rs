@@ -38,6 +38,7 @@ pub(super) struct SendChunk {
     limit: usize,
     length: usize,
     socket: usize,
+    large_batches: u32,
     each: SendTime,
     not_send: PhantomData<*const ()>,
 }
@@ -60,14 +61,18 @@ impl SendChunk {
             limit: sizes.calm,
             length: 0,
             socket: 0,
+            large_batches: 0,
             each: SendTime::default(),
             not_send: PhantomData,
         }
     }
 
-    /// Says how the replies that follow are to be sent.
-    pub(super) fn set_backlog(&mut self, backlog: bool) {
-        self.limit = if backlog { self.sizes.backlog } else { self.sizes.calm };
+    /// Says how large the batch is whose replies follow: many large ones in a row are a backlog. A few are what
+    /// a hiccup of the machine has left behind, and soon over.
+    pub(super) fn begin_batch(&mut self, is_large: bool) {
+        const HICCUP: u32 = 4;
+        self.large_batches = if is_large { self.large_batches.saturating_add(1) } else { 0 };
+        self.limit = if self.large_batches > HICCUP { self.sizes.backlog } else { self.sizes.calm };
     }
 
     /// Must be called when it answers true before another reply of `socket` is pushed.

@@ -123,7 +123,7 @@ impl UringSockets {
         self.busy = completions.len() >= MULTISHOT_RUN;
         self.tally.completion_overflow = u64::from(completions.overflow());
         drop(completions);
-        self.replies.set_backlog(self.busy);
+        self.replies.begin_batch(self.busy);
         while let Some(completion) = self.next_completion() {
             self.complete(&completion, &mut serve)?;
         }

@@ -51,6 +51,8 @@ pub(super) struct Outcome {
     pub(super) unsynchronised: bool,
     /// p50, p99 and p99.9 from the intended send time, in µs.
     pub(super) latency: [f64; 3],
+    /// p50 and p99 from the request's leaving to its reply's arrival, in µs.
+    pub(super) wire: [f64; 2],
     /// p50 and p99 of |offset| in µs.
     pub(super) offset: [f64; 2],
 }
@@ -192,6 +194,7 @@ fn outcome(result: &Value) -> Result<Outcome, String> {
         late: usize::from(result["generator_ok"] != true),
         unsynchronised: number("/counts/unsynchronised")? > 0.0,
         latency: ["p50", "p99", "p999"].map(|name| optional(&format!("/latency_us/intended/{name}"))),
+        wire: ["p50", "p99"].map(|name| optional(&format!("/latency_us/wire/{name}"))),
         offset: absolute_offset(&result["offset_us"])?,
     })
 }

@@ -67,6 +67,7 @@ impl Slice {
                 late: slices.iter().filter(|slice| slice.outcome.late > 0).count(),
                 unsynchronised: slices.iter().any(|slice| slice.outcome.unsynchronised),
                 latency: [0, 1, 2].map(|at| median(&|slice| slice.outcome.latency[at])),
+                wire: [0, 1].map(|at| median(&|slice| slice.outcome.wire[at])),
                 offset: [0, 1].map(|at| median(&|slice| slice.outcome.offset[at])),
             },
         }

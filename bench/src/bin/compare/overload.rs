@@ -29,14 +29,14 @@ pub(super) fn run(
     bench.rig.receive(Receive::AsThread).map_err(|error| error.to_string())?;
     println!("{machine}; {duration:?} at each load.\n");
     println!(
-        "| server | offered /s | × peak | sent /s | answered /s | of peak | core used | p50 ms | \\|offset\\| p50 µs | p99 µs \
-         | memory KiB | counters |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+        "| server | offered /s | × peak | sent /s | answered /s | of peak | core used | on the wire p50 ms | p99 ms | \\|offset\\| p50 µs | p99 µs \
+         | memory KiB | counters |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for &contestant in contestants.iter().filter(|contestant| contestant.tells_time()) {
         match overload(bench, contestant, duration) {
             Ok(()) => {}
             Err(_) if bench.stop.load(Relaxed) => return Err(INTERRUPTED.to_owned()),
-            Err(failure) => println!("| {} | {failure} |{}", contestant.name(), " |".repeat(10)),
+            Err(failure) => println!("| {} | {failure} |{}", contestant.name(), " |".repeat(11)),
         }
     }
     Ok(())
@@ -64,13 +64,14 @@ fn overload(bench: &Bench, contestant: Contestant, duration: Duration) -> Result
 fn row(name: &str, load: &str, slice: &Slice, peak: f64, memory: &str, counters: &str) {
     let outcome = &slice.outcome;
     println!(
-        "| {name} | {load} | {:.2} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {memory} | {counters} |",
+        "| {name} | {load} | {:.2} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {memory} | {counters} |",
         outcome.sent / peak,
         outcome.sent,
         outcome.answered,
         outcome.answered / peak,
         slice.utilisation,
-        outcome.latency[0] / 1e3,
+        outcome.wire[0] / 1e3,
+        outcome.wire[1] / 1e3,
         outcome.offset[0],
         outcome.offset[1],
     );
