@@ -9,7 +9,7 @@ use crate::client::{
     ClockControl, DisciplineSettings, Family, Host, SelectionSettings, Settings, Source, SourceOptions,
 };
 use crate::config::{self, Association, AssociationKind, Config};
-use crate::daemon::Options;
+use crate::daemon::{CoreChoice, Options};
 use crate::snapshot::LocalClock;
 use crate::sys::{interfaces, resolve};
 use crate::wire::{Precision, ReferenceId};
@@ -27,7 +27,7 @@ pub(super) fn settings(
         selection: selection(&config.tos),
         discipline: discipline(options, config),
         precision,
-        own_addresses: own_addresses(),
+        own_addresses: own_addresses(options),
         drift_ppm,
         leap: None,
     }
@@ -107,8 +107,11 @@ fn discipline(options: &Options, config: &Config) -> DisciplineSettings {
     }
 }
 
-/// Without a list of them a server that follows us would be noticed only by the address it is asked at.
-fn own_addresses() -> Vec<IpAddr> {
+/// Whom a server may follow that we follow. Who serves nobody is followed by nobody.
+fn own_addresses(options: &Options) -> Vec<IpAddr> {
+    if options.cores == CoreChoice::First(0) {
+        return Vec::new();
+    }
     let addresses = interfaces::addresses().unwrap_or_default();
     addresses.into_iter().map(|one| one.address.ip()).collect()
 }
