@@ -163,7 +163,7 @@ impl Discipline {
     }
 
     /// Corrections are fast again for a while; a step needs no waiting.
-    fn acquire(&mut self) {
+    pub(super) fn acquire(&mut self) {
         self.is_set = false;
         self.fast_left = FAST_CORRECTIONS;
         self.exceeding_since = None;

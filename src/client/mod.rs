@@ -78,6 +78,9 @@ const PHI: f64 = 15e-6;
 /// is a step by somebody else, in seconds.
 const JUMP: f64 = 0.02;
 
+/// A wake-up that comes later than this is no busy machine, but a process that did not run, in seconds.
+const LATE: f64 = 60.0;
+
 /// Sources begin to be asked within so many seconds of each other.
 const START_SPREAD: f64 = 0.2;
 
@@ -208,6 +211,7 @@ impl Client {
     fn enter(&mut self, machine: Now) -> Now {
         let realtime = seconds(i128::from(machine.realtime.signed_since(self.last.realtime)));
         let jump = realtime - units::between(machine.monotonic, self.last.monotonic) - self.own_steps;
+        let due = self.wake_at();
         self.own_steps = 0.0;
         self.last = machine;
         let is_jump = jump.abs() > JUMP && !self.is_leap(jump, machine);
@@ -215,14 +219,28 @@ impl Client {
             clock.jumped(jump, machine);
         }
         let now = self.virtual_clock.as_ref().map_or(machine, |clock| clock.now(machine));
+        let late = units::between(machine.monotonic, due);
         let passed = self.discipline.advance(now.monotonic);
         for association in &mut self.associations {
             association.estimator.advance(passed.elapsed, passed.phase);
         }
         if is_jump {
             self.jumped(jump, now);
+        } else if late > LATE && !self.associations.is_empty() {
+            self.overslept(late, now);
         }
         now
+    }
+
+    /// The process did not run for long. What the clock did meanwhile is known by its rate, and not well: it
+    /// is measured anew, and may be stepped at once.
+    fn overslept(&mut self, seconds: f64, now: Now) {
+        self.actions.push_back(Action::Log(Notice::Overslept(seconds)));
+        self.discipline.acquire();
+        self.first_reply = None;
+        for association in &mut self.associations {
+            association.hurry(now.monotonic);
+        }
     }
 
     /// Somebody else stepped the clock, or the machine was suspended: nothing is known about it any more but
@@ -342,6 +360,9 @@ impl Client {
         let Some(line) = self.lines.iter_mut().find(|line| line.id == origin) else { return };
         line.want(now);
         if self.associations[at].is_pool_member {
+            if let Some(address) = self.associations[at].address() {
+                line.pass_over(address.ip());
+            }
             self.remove(at, now);
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct Line {
     pub(super) row: Option<AssociationId>,
     /// Addresses that refused us: never asked again.
     refused: Vec<IpAddr>,
+    /// Addresses that did not answer: asked again only when there is no other.
+    silent: Vec<IpAddr>,
     lookup: Lookup,
 }
 
@@ -44,7 +46,7 @@ impl Line {
     pub(super) fn new(id: usize, source: Source, now: Duration) -> Self {
         let next = matches!(source.host, Host::Name(..)).then_some(now);
         let lookup = Lookup { next, retry: RETRY_MIN, ..Lookup::default() };
-        Self { id, source, row: None, refused: Vec::new(), lookup }
+        Self { id, source, row: None, refused: Vec::new(), silent: Vec::new(), lookup }
     }
 
     pub(super) fn name(&self) -> Option<(&Arc<str>, Family)> {
@@ -105,16 +107,28 @@ impl Line {
             return Err(wait);
         }
         self.lookup.retry = RETRY_MIN;
+        usable.sort_by_key(|address| self.silent.contains(address));
         Ok(usable)
     }
 
     /// An address refused us.
     pub(super) fn refuse(&mut self, address: IpAddr) {
-        if self.refused.len() == limits::RESOLVED_ADDRESSES {
-            self.refused.remove(0);
-        }
-        self.refused.push(address);
+        remember(&mut self.refused, address);
     }
+
+    /// An address did not answer.
+    pub(super) fn pass_over(&mut self, address: IpAddr) {
+        remember(&mut self.silent, address);
+    }
+}
+
+/// Adds an address to a list that is bounded: the oldest one is forgotten.
+fn remember(list: &mut Vec<IpAddr>, address: IpAddr) {
+    list.retain(|each| *each != address);
+    if list.len() == limits::RESOLVED_ADDRESSES {
+        list.remove(0);
+    }
+    list.push(address);
 }
 
 #[cfg(test)]

@@ -12,12 +12,18 @@ pub(super) struct Poll {
     exponent: u8,
     minpoll: u8,
     maxpoll: u8,
+    /// Samples since the interval changed.
+    samples: u8,
 }
+
+/// The interval grows only after so many samples: what the first few say about noise and frequency may be far
+/// too good by chance.
+const SAMPLES: u8 = 4;
 
 impl Poll {
     pub(super) fn new(options: &SourceOptions) -> Self {
         let minpoll = options.minpoll.min(MAXPOLL);
-        Self { exponent: minpoll, minpoll, maxpoll: options.maxpoll.clamp(minpoll, MAXPOLL) }
+        Self { exponent: minpoll, minpoll, maxpoll: options.maxpoll.clamp(minpoll, MAXPOLL), samples: 0 }
     }
 
     /// Log2 seconds.
@@ -40,10 +46,14 @@ impl Poll {
     pub(super) fn adapt(&mut self, estimator: &impl Estimator) {
         let noise = estimator.noise();
         let growth = |exponent: u8| estimator.growth(f64::from(exponent).exp2());
-        if self.exponent < self.maxpoll && growth(self.exponent + 1) < noise / 2.0 {
+        self.samples = self.samples.saturating_add(1);
+        let is_calm = self.samples >= SAMPLES && growth(self.exponent + 1) < noise / 2.0;
+        if self.exponent < self.maxpoll && is_calm {
             self.exponent += 1;
+            self.samples = 0;
         } else if self.exponent > self.minpoll && growth(self.exponent) > noise {
             self.exponent -= 1;
+            self.samples = 0;
         }
     }
 

@@ -194,6 +194,8 @@ pub enum Notice {
     Stepped(f64),
     /// Somebody else stepped the clock by so many seconds, or the machine was suspended for as long.
     SteppedByOthers(f64),
+    /// The process did not run for so many seconds.
+    Overslept(f64),
     /// The offset in seconds exceeds the step threshold, and is stepped if it stays so.
     StepPending(f64),
     /// The kernel's clock is not ours to adjust: a virtual one is served.
@@ -227,6 +229,9 @@ impl fmt::Display for Notice {
                 f,
                 "the clock jumped by {seconds:+.3} s: somebody set it, or the machine was suspended; measuring anew"
             ),
+            Self::Overslept(seconds) => {
+                write!(f, "this process did not run for {seconds:.0} s; the clock is measured anew")
+            }
             Self::StepPending(seconds) => {
                 write!(f, "the clock is off by {seconds:+.3} s: stepped if it stays so")
             }

@@ -21,7 +21,7 @@ const USUAL_WANDER: f64 = -9.0;
 const NOISE_SCALES: [f64; 3] = [0.5, 1.0, 2.0];
 
 /// What a filter's likelihood keeps of its past per sample.
-const MEMORY: f64 = 0.98;
+const MEMORY: f64 = 0.99;
 
 /// No filter falls further behind the best than e^-20, so that each can come back.
 const FLOOR: f64 = 20.0;
@@ -30,9 +30,9 @@ const FLOOR: f64 = 20.0;
 const GATE: f64 = 25.0;
 const REJECTED_MAX: u32 = 4;
 
-/// Samples whose round trip shows congestion are rejected, at most six in a row, once there are enough round
+/// Samples whose round trip shows congestion are rejected, so many in a row at most, once there are enough round
 /// trips to tell.
-const CONGESTED_MAX: u32 = 6;
+const CONGESTED_MAX: u32 = 40;
 const CONGESTION_FROM: usize = 16;
 
 /// How well the frequency is known at first: an oscillator's tolerance, or a drift file's age.
@@ -167,10 +167,12 @@ impl KalmanBank {
 
     fn is_congested(&self, delay: f64, estimate: &Estimate) -> bool {
         let jitter = 2.0 * self.delays.jitter();
+        // A queue lasts: while there is one, shorter waits are its doing too.
+        let patience = if self.congested < 2 { 5.0 } else { 2.5 };
         let expected = (estimate.error_variance + jitter * jitter / 12.0).sqrt();
         self.delays.count() >= CONGESTION_FROM
             && self.congested < CONGESTED_MAX
-            && self.delays.excess(delay) / 2.0 > 5.0 * expected
+            && self.delays.excess(delay) / 2.0 > patience * expected
     }
 }
 
@@ -190,6 +192,13 @@ impl Estimator for KalmanBank {
     }
 
     fn update(&mut self, sample: Sample) -> Verdict {
+        let estimate = self.estimate();
+        let residual = sample.error - estimate.error;
+        if !self.phase_unknown && self.is_congested(sample.delay, &estimate) {
+            self.congested += 1;
+            self.delays.suspect(sample.delay, residual);
+            return Verdict::Congested;
+        }
         self.delays.push(sample.delay);
         let variance = self.delays.variance(sample.delay) + sample.stamp_error * sample.stamp_error;
         if self.recent.len() == RECENT {
@@ -200,12 +209,6 @@ impl Estimator for KalmanBank {
             self.start(sample);
             return Verdict::Accepted;
         }
-        let estimate = self.estimate();
-        if self.is_congested(sample.delay, &estimate) {
-            self.congested += 1;
-            return Verdict::Congested;
-        }
-        let residual = sample.error - estimate.error;
         let fits = residual * residual <= GATE * (estimate.error_variance + variance);
         if !fits {
             self.rejected += 1;

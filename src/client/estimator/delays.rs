@@ -9,6 +9,13 @@ const WINDOW: usize = 64;
 const MEDIAN: f64 = 1.678;
 const MINIMUM: f64 = 1.2533;
 
+/// So many round trips in a row make a new base, when they say so.
+const RUN: usize = 8;
+
+/// The scatter of few round trips may be far too small by chance: with this many a sample's variance is taken
+/// to be twice what they suggest.
+const FEW: f64 = 8.0;
+
 /// With fewer samples than this, the scatter of the delays is not worth much.
 const ENOUGH: usize = 4;
 
@@ -19,6 +26,8 @@ const ENOUGH: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Delays {
     window: VecDeque<f64>,
+    /// Round trips, one after the other, that exceed the base by far while their offsets do not show it.
+    balanced: VecDeque<f64>,
     /// Round trip when nothing waits.
     base: f64,
     /// Mean wait of one direction.
@@ -32,13 +41,45 @@ impl Delays {
             self.window.pop_front();
         }
         self.window.push_back(delay);
+        self.balanced.clear();
+        self.drop_if_all_faster();
+        self.measure();
+    }
+
+    /// A sample's round trip exceeds the base by far. If its offset is off by a part of it (`residual`), a
+    /// queue in one direction is to blame, and the base is still there. If time and again it is not, both
+    /// directions take longer alike: the base is another.
+    pub(super) fn suspect(&mut self, delay: f64, residual: f64) {
+        // With independent waits the odds of so even a split are one in four, each time.
+        if residual.abs() > self.excess(delay) / 8.0 {
+            return self.balanced.clear();
+        }
+        self.balanced.push_back(delay);
+        if self.balanced.len() == RUN {
+            self.window = std::mem::take(&mut self.balanced);
+            self.measure();
+        }
+    }
+
+    /// The last few were all faster than any before: the way became shorter, and what it was like before says
+    /// nothing any more.
+    fn drop_if_all_faster(&mut self) {
+        let Some(older) = self.window.len().checked_sub(RUN).filter(|older| *older >= RUN) else { return };
+        let slowest = self.window.range(older..).copied().fold(0.0, f64::max);
+        let fastest_before = self.window.range(..older).copied().fold(f64::INFINITY, f64::min);
+        if slowest < fastest_before {
+            self.window.drain(..older);
+        }
+    }
+
+    fn measure(&mut self) {
         let mut sorted: Vec<f64> = self.window.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         let count = sorted.len();
         let root = (count as f64).sqrt();
         let (minimum, median) = (sorted[0], f64::midpoint(sorted[(count - 1) / 2], sorted[count / 2]));
         self.jitter = if count < ENOUGH {
-            delay / 4.0
+            sorted[count - 1] / 4.0
         } else {
             ((median - minimum) / (MEDIAN - MINIMUM / root)).max(minimum * 1e-3)
         };
@@ -69,6 +110,8 @@ impl Delays {
     pub(super) fn variance(&self, delay: f64) -> f64 {
         let excess = self.excess(delay);
         let base_error = 0.655 * self.jitter;
-        (excess * excess + base_error * base_error / self.window.len().max(1) as f64) / 12.0
+        let count = self.window.len().max(1) as f64;
+        let hedge = 1.0 + (FEW / count).powi(2);
+        hedge * (excess * excess + base_error * base_error / count) / 12.0
     }
 }

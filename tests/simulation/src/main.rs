@@ -42,8 +42,20 @@ fn main() -> ExitCode {
         seeds.len()
     );
     println!(
-        "{:24}{:>8}{:>8}{:>8}{:>8}{:>8} | {:>8}{:>8} |{:>8}{:>8}{:>6}",
-        "", "goal", "ours", "chrony", "ntpd", "ntpd-rs", "s/packet", "chrony", "worst", "ppm", "< 1ms"
+        "{:24}{:>8}{:>8}{:>8}{:>8}{:>8} | {:>8}{:>8} |{:>8}{:>8}{:>6}{:>9}{:>9}",
+        "",
+        "goal",
+        "ours",
+        "chrony",
+        "ntpd",
+        "ntpd-rs",
+        "s/packet",
+        "chrony",
+        "worst",
+        "ppm",
+        "< 1ms",
+        "early",
+        "worst"
     );
     let mut diverged = false;
     for (scenario, peers) in chosen {
@@ -61,7 +73,7 @@ fn print_row(scenario: &Scenario, peers: &Peers, survey: &Survey) {
     let us = |seconds: f64| format!("{:.1}", seconds * 1e6);
     let median = |of| survey.median(usize::MAX, of);
     println!(
-        "{:24}{:>8}{:>8}{:>8}{:>8}{:>8} | {:>8.0}{:>8} |{:>8}{:>8.3}{:>6.0}",
+        "{:24}{:>8}{:>8}{:>8}{:>8}{:>8} | {:>8.0}{:>8} |{:>8}{:>8.3}{:>6.0}{:>9}{:>9}",
         scenario.name,
         peers.goal.map_or("-".to_owned(), us),
         us(median(|run| run.rms)),
@@ -73,6 +85,8 @@ fn print_row(scenario: &Scenario, peers: &Peers, survey: &Survey) {
         us(survey.runs.iter().map(|run| run.worst).fold(0.0, f64::max)),
         median(|run| run.frequency) * 1e6,
         median(|run| run.below_millisecond),
+        us(median(|run| run.early)),
+        us(survey.runs.iter().map(|run| run.early).fold(0.0, f64::max)),
     );
 }
 

@@ -63,6 +63,8 @@ pub struct Run<'a> {
     /// Replies that the kernel holds for a process that does not run.
     held: Vec<(NtpTimestamp, Reply)>,
     suspended_until: f64,
+    /// When the client saw the clock last.
+    looked: f64,
     happened: usize,
     crossings: Vec<u64>,
     network: Rng,
@@ -90,6 +92,7 @@ impl<'a> Run<'a> {
             replies: Vec::new(),
             held: Vec::new(),
             suspended_until: 0.0,
+            looked: 0.0,
             happened: 0,
             crossings: vec![0; scenario.servers.len()],
             network: generator(seed, "network"),
@@ -116,7 +119,7 @@ impl<'a> Run<'a> {
     pub fn run_until(&mut self, end: f64) {
         self.act();
         while self.clock.time() < end && self.record.panic.is_none() {
-            let wake = self.clock.when(self.client.wake_at()).max(self.suspended_until);
+            let wake = self.wake_time();
             let arrival = self.replies.iter().map(|reply| reply.arrives).fold(f64::INFINITY, f64::min);
             let happening = self.scenario.happenings.get(self.happened).map_or(f64::INFINITY, |next| next.0);
             let next = wake.min(arrival).min(self.second).min(happening).min(end);
@@ -137,8 +140,17 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// When the client's timer comes. Where somebody meddles with the clock, it matters that the daemon looks
+    /// at it once a second; elsewhere these wake-ups change nothing.
+    fn wake_time(&self) -> f64 {
+        let due = self.clock.when(self.client.wake_at());
+        let watch = if self.scenario.happenings.is_empty() { f64::INFINITY } else { self.looked + 1.0 };
+        due.min(watch).max(self.suspended_until)
+    }
+
     /// The timer is due, or the process runs again and finds what came in the meantime.
     fn wake(&mut self) {
+        self.looked = self.clock.time();
         for (received, reply) in std::mem::take(&mut self.held) {
             self.deliver(&reply, received);
         }

@@ -14,6 +14,8 @@ pub struct Summary {
     pub seed: u64,
     /// Root mean square of the error after [`SETTLED`], in seconds.
     pub rms: f64,
+    /// The largest error between 20 s and 200 s, before the frequency is known well.
+    pub early: f64,
     /// The largest error after [`SETTLED`].
     pub worst: f64,
     /// Root mean square of the clock's rate after [`SETTLED`], slews included.
@@ -59,6 +61,7 @@ impl Summary {
         Self {
             seed,
             rms: rms(settled),
+            early: record.errors[20..200].iter().fold(0.0, |worst, error| f64::max(worst, error.abs())),
             worst: settled.iter().fold(0.0, |worst, error| f64::max(worst, error.abs())),
             frequency: rms(&record.rates[SETTLED.min(record.rates.len())..]),
             interval: record.errors.len() as f64 / record.sent.len().max(1) as f64,
