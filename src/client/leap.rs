@@ -38,7 +38,7 @@ pub(super) fn due(
 pub(super) fn is_near(now: NtpTimestamp) -> bool {
     let (seconds, _) = now.to_unix(NtpTimestamp::PIVOT);
     let second = seconds.rem_euclid(DAY);
-    second < 5 || second >= DAY - 5
+    !(5..DAY - 5).contains(&second)
 }
 
 /// The next midnight UTC, in seconds since 1970.

@@ -19,6 +19,5 @@ pub(super) static CONTROL: Feature = feature("control", "control messages (ntpq)
 pub(super) static RATE_LIMIT: Feature = feature("rate limit", "no request is refused for coming too often");
 pub(super) static MONITOR: Feature = feature("monitor", "clients are not recorded");
 pub(super) static TIME1: Feature = feature("time1", "the local clock is served without the correction");
-pub(super) static LEAP_FILE: Feature = feature("leap file", "leap seconds are not announced");
 pub(super) static LEAP_SMEAR: Feature = feature("leap smear", "leap seconds are not smeared");
 pub(super) static STATISTICS: Feature = feature("statistics", "statistics files are not written");

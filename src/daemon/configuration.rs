@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::config::{self, Config, Finding, Findings, Unreadable};
+use crate::config::{self, Config, Finding, Findings, LeapFile, LeapTable, Unreadable};
 use crate::limits;
 
 /// What is served when no file says otherwise: this machine's own clock, at a stratum that any real server
@@ -39,6 +39,13 @@ pub fn load(path: &Path) -> Result<(Config, Findings), Unreadable> {
 /// The configuration that needs no file.
 pub(super) fn embedded_default() -> Result<(Config, Findings), Unreadable> {
     config::load(Path::new("embedded default"), &mut |_| Ok(EMBEDDED_DEFAULT.into()))
+}
+
+/// Reads the leap second table that the configuration names; the error says what is wrong with it.
+pub(super) fn leap_table(file: &LeapFile) -> Result<LeapTable, String> {
+    let text = read(&file.path.value).map_err(|error| error.to_string())?;
+    let table = LeapTable::parse(&String::from_utf8_lossy(&text), file.check_hash);
+    table.map_err(|error| error.to_string())
 }
 
 /// Reads a file, but not one without end: one byte more than allowed shows that it is too long.

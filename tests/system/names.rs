@@ -1,5 +1,5 @@
-//! Sources by name: resolvers that fail, hang, change their mind or answer with too much delay no poll and end no
-//! process.
+//! Sources by name: resolvers that fail, hang, change their mind or answer with too much delay no poll and
+//! end no process.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};

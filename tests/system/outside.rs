@@ -1,5 +1,6 @@
-//! The client of `serve --workers 0` makes few system calls, all of them by the C library's plain functions: so
-//! it runs unchanged under whatever stands in for the kernel, such as a simulator of clocks and networks.
+//! The client of `serve --workers 0` makes few system calls, all of them by the C library's plain
+//! functions: so it runs unchanged under whatever stands in for the kernel, such as a simulator of clocks
+//! and networks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,8 +32,8 @@ const LOOP: [&str; 13] = [
     "write",
 ];
 
-/// What it must not ask for at any time: what a stand-in for the kernel does not know, or knows only of threads that
-/// are not there.
+/// What it must not ask for at any time: what a stand-in for the kernel does not know, or knows only of
+/// threads that are not there.
 const NEVER: [&str; 22] = [
     "epoll_create1",
     "epoll_wait",
@@ -68,8 +69,8 @@ fn the_client_alone_makes_plain_calls_only() {
     fs::write(&conf, text).expect("a scratch file");
     let trace = format!("{SCRATCH}/outside.strace");
     let mut traced = command(&strace);
-    // The tracer runs beside, so that the daemon is our child. The kernel is not asked to adjust its clock: the
-    // answer is that it has.
+    // The tracer runs beside, so that the daemon is our child. The kernel is not asked to adjust its clock:
+    // the answer is that it has.
     traced.args(["-D", "-f", "-e", "inject=clock_adjtime:retval=0", "-o", &trace]);
     traced.args([env!("CARGO_BIN_EXE_ntpring"), "serve", "--workers", "0", "-c", &conf]);
     let mut daemon = Daemon::start_command(&scene.client, traced);
@@ -111,7 +112,8 @@ fn is_of_memory(call: &str) -> bool {
     ["mmap", "munmap", "mremap", "brk", "madvise", "mprotect"].contains(&call)
 }
 
-/// Between two polls, each of which names the sockets that are ready, there are no more receiving calls than that.
+/// Between two polls, each of which names the sockets that are ready, there are no more receiving calls
+/// than that.
 fn one_datagram_for_each_time_that_poll_reports_one(trace: &str) {
     let mut allowed = 0;
     for line in trace.lines() {
