@@ -79,12 +79,7 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     // Files.
     honour("includefile", files::include_file, "more configuration, up to 5 files deep"),
     honour("driftfile", files::drift_file, "where the frequency error is kept, parts per million"),
-    later(
-        "leapfile",
-        files::leap_file,
-        "leap second table: `leapfile PATH [checkhash|ignorehash]`",
-        &inactive::LEAP_FILE,
-    ),
+    honour("leapfile", files::leap_file, "leap second table: `leapfile PATH [checkhash|ignorehash]`"),
     honour("logfile", files::log_file, "where the log goes instead of standard error"),
     honour("pidfile", files::pid_file, "where the process id is written"),
     later("statsdir", statistics::statsdir, "where statistics files are written", &inactive::STATISTICS),

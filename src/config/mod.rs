@@ -21,6 +21,7 @@
 //! | `interface` | `interface`, `nic` |
 //! | `options` | numbers and switches |
 //! | `files`, `statistics` | files and keys |
+//! | `leap_seconds` | the table that `leapfile` names |
 //! | `inactive` | what is understood but not active yet |
 //! | `load` | files, and what can be judged only at their end |
 
@@ -33,6 +34,7 @@ mod files;
 mod host;
 mod inactive;
 mod interface;
+mod leap_seconds;
 mod lexer;
 mod line;
 mod load;
@@ -53,6 +55,7 @@ pub use error::{Finding, Findings, Hint, Position, Severity};
 pub use files::{LeapFile, TrustedKeys};
 pub use host::{Family, Host, Prefix};
 pub use interface::{InterfaceAction, InterfaceMatch, InterfaceRule};
+pub use leap_seconds::{LeapChange, LeapTable, LeapTableError};
 pub use load::Unreadable;
 pub use local_clock::LocalClock;
 pub use options::{Discard, Limit, Mru, Switches, Tinker, Tos};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::auth::{self, KeyTable};
-use crate::config::{self, Config, Finding, Findings, Located, Unreadable};
+use crate::config::{self, Config, Finding, Findings, LeapFile, LeapTable, Located, Unreadable};
 use crate::limits;
 
 /// What is served when no file says otherwise: this machine's own clock, at a stratum that any real server
@@ -94,6 +94,13 @@ fn read_keys(file: &Located<PathBuf>, config: &Config, findings: &mut Findings) 
         }
     }
     Some(keys)
+}
+
+/// Reads the leap second table that the configuration names; the error says what is wrong with it.
+pub(super) fn leap_table(file: &LeapFile) -> Result<LeapTable, String> {
+    let text = read(&file.path.value).map_err(|error| error.to_string())?;
+    let table = LeapTable::parse(&String::from_utf8_lossy(&text), file.check_hash);
+    table.map_err(|error| error.to_string())
 }
 
 /// Reads a file, but not one without end: one byte more than allowed shows that it is too long.

@@ -62,6 +62,7 @@ on_every_tier! {
         s22_bits_below_precision_are_random,
         s23_the_three_stamps_differ,
         s24_receive_stamps_increase,
+        a_virtual_clock_moves_every_stamp_alike,
     }
     silence {
         s28_no_reply_is_longer_than_its_request,

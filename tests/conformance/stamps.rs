@@ -1,5 +1,6 @@
 //! The four stamps of a reply.
 
+use ntpring::snapshot::VirtualClock;
 use ntpring::wire::NtpTimestamp;
 
 use crate::packets::{between, plain};
@@ -95,4 +96,27 @@ pub(crate) fn s24_receive_stamps_increase<T: Tier>() {
         );
         last = next;
     }
+}
+
+pub(crate) fn a_virtual_clock_moves_every_stamp_alike<T: Tier>() {
+    const BEHIND: i64 = 5 << 32;
+    // Five seconds behind, and 1000 ppm slow: after the hour since the last update 3.6 s more.
+    let rate = (1e-3 * VirtualClock::RATE_UNIT) as i64;
+    let corrected = |now: NtpTimestamp| {
+        let mut state = synchronised(now);
+        state.system.clock = VirtualClock { reference: now.offset_by(-HOUR), offset: BEHIND, rate };
+        state.system.updated = state.system.clock.apply(now);
+        state.system.reference_time = state.system.clock.apply(now.offset_by(-HOUR));
+        state
+    };
+    let Some(mut tier) = T::start(corrected) else { return };
+    let (before, reply, after) = (tier.now(), tier.reply(&plain(1)), tier.now());
+    let correction = BEHIND + (3600 << 32) / 1000;
+    let window = after.signed_since(before) + (1 << 24);
+    let moved = |stamp: u64| NtpTimestamp::from_bits(stamp).signed_since(before) - correction;
+    for (name, stamp) in [("receive", reply.receive), ("transmit", reply.transmit)] {
+        assert!((-(1 << 24)..window).contains(&moved(stamp)), "{name}: {reply:?}");
+    }
+    assert!(between(reply.receive, reply.transmit) > 0, "{reply:?}");
+    assert!(between(reply.reference, reply.receive) >= HOUR, "{reply:?}");
 }

@@ -203,6 +203,36 @@ fn nothing_that_the_tests_start_can_set_this_machines_clock() {
 }
 
 #[test]
+fn l3_a_leap_second_that_the_source_announces_is_announced_to_our_clients() {
+    // The end of 2026, in seconds since 1970.
+    const MIDNIGHT: u64 = 1_798_761_600;
+    let Some(scene) = Scene::new() else { return };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    let upstream = Upstream::new(scene.server.socket("192.168.0.1:123"), MIDNIGHT as f64 - 25.0 - now);
+    upstream.set_leap(MIDNIGHT);
+    let path = conf("leap", "server 192.168.0.1 iburst minpoll 3 maxpoll 3\n");
+    let daemon = Daemon::start(&scene.client, &format!("serve -x -g -c {path}"));
+    let socket = scene.client.socket("127.0.0.1:0");
+    let when = |leap: u8, patience: u32| {
+        let deadline = Instant::now() + patience * SECOND;
+        loop {
+            let before = to_ntp(SystemTime::now());
+            let reply = ask(&socket, "127.0.0.1:123").expect("a reply");
+            if reply.leap == leap && reply.stratum == 2 {
+                return seconds_between(before, reply.transmit);
+            }
+            assert!(Instant::now() < deadline, "never LI {leap}: {reply:?}\n{}", daemon.text());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let ahead = when(1, 15);
+    assert!((ahead - upstream.ahead()).abs() < 0.5, "{ahead} s ahead, not {}", upstream.ahead());
+    let ahead = when(0, 40);
+    assert!((ahead - upstream.ahead() + 1.0).abs() < 0.5, "{ahead} s ahead: a second less than before");
+    assert!(!daemon.text().contains("jumped"), "{}", daemon.text());
+}
+
+#[test]
 fn disable_ntp_corrects_nothing_and_vouches_only_for_a_clock_that_is_right() {
     let Some(scene) = Scene::new() else { return };
     let upstream = Upstream::new(scene.server.socket("192.168.0.1:123"), 0.0);

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::client::{
-    ClockControl, DisciplineSettings, Family, Host, SelectionSettings, Settings, Source, SourceOptions,
+    ClockControl, DisciplineSettings, Family, Host, LeapSecond, SelectionSettings, Settings, Source,
+    SourceOptions,
 };
 use crate::config::{self, Association, AssociationKind, Config};
-use crate::daemon::Options;
+use crate::daemon::{CoreChoice, Options, configuration};
 use crate::snapshot::LocalClock;
-use crate::sys::{interfaces, resolve};
+use crate::sys::{clock, interfaces, resolve};
 use crate::wire::{Precision, ReferenceId};
 
 /// All that the configuration says to the client; `drift_ppm` is what its drift file says.
@@ -27,10 +28,36 @@ pub(super) fn settings(
         selection: selection(&config.tos),
         discipline: discipline(options, config),
         precision,
-        own_addresses: own_addresses(),
+        own_addresses: own_addresses(options),
         drift_ppm,
-        leap: None,
+        leap: leap_second(config),
     }
+}
+
+/// Seconds before a leap second table expires from when on the operator is told.
+const EXPIRES_SOON: i64 = 30 * 86_400;
+
+/// The next leap second of the leap file, or its last one, which says that there is none now. `None`, with a
+/// warning, for a table that cannot be used or says nothing any more.
+fn leap_second(config: &Config) -> Option<LeapSecond> {
+    let file = config.leap_file.as_ref()?;
+    let path = file.path.value.display();
+    let table = configuration::leap_table(file)
+        .inspect_err(|error| warn!("leapfile {path}: {error}; the sources say when a leap second is due"))
+        .ok()?;
+    let now = clock::realtime().seconds;
+    match table.expires() - now {
+        ..=0 => {
+            warn!(
+                "leapfile {path} has expired: fetch leap-seconds.list anew; the sources say when a leap second is due"
+            );
+            return None;
+        }
+        1..EXPIRES_SOON => warn!("leapfile {path} expires within a month: fetch leap-seconds.list anew"),
+        _ => {}
+    }
+    let change = table.next(now)?;
+    Some(LeapSecond { at: change.at, insert: change.insert, expires: table.expires() })
 }
 
 /// `None`, with a warning, for a line that cannot be followed.
@@ -107,14 +134,18 @@ fn discipline(options: &Options, config: &Config) -> DisciplineSettings {
     }
 }
 
-/// Without a list of them a server that follows us would be noticed only by the address it is asked at.
-fn own_addresses() -> Vec<IpAddr> {
+/// Whom a server may follow that we follow. Who serves nobody is followed by nobody.
+fn own_addresses(options: &Options) -> Vec<IpAddr> {
+    if options.cores == CoreChoice::First(0) {
+        return Vec::new();
+    }
     let addresses = interfaces::addresses().unwrap_or_default();
     addresses.into_iter().map(|one| one.address.ip()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
 
     use super::*;
@@ -162,6 +193,27 @@ mod tests {
         ] {
             assert_eq!(settings_of(text, options).discipline.control, control, "{text:?}");
         }
+    }
+
+    #[test]
+    fn l2_the_leap_files_next_second_or_none_if_it_cannot_be_used() {
+        let leap = |text: &str| settings_of(text, &Options::default()).leap;
+        let path = std::env::temp_dir().join(format!("ntpring-leap-{}.list", std::process::id()));
+        let write = |expires: i64| {
+            let entries = "3644697600 36\n3692217600 37\n";
+            fs::write(&path, format!("#@ {}\n{entries}", expires + 2_208_988_800)).expect("a scratch file");
+        };
+        let line = format!("leapfile {} ignorehash\n", path.display());
+        let expires = clock::realtime().seconds + 86_400;
+        write(expires);
+        assert_eq!(leap(&line), Some(LeapSecond { at: 1_483_228_800, insert: true, expires }));
+        assert_eq!(leap(&format!("leapfile {}\n", path.display())), None, "there is no hash");
+        write(clock::realtime().seconds);
+        assert_eq!(leap(&line), None, "it has expired");
+        for unusable in ["", "leapfile /nonexistent\n", "leapfile /dev/null\n"] {
+            assert_eq!(leap(unusable), None, "{unusable}");
+        }
+        fs::remove_file(path).expect("it was written");
     }
 
     #[test]
