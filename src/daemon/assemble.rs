@@ -3,6 +3,8 @@
 
 mod client_settings;
 
+pub(super) use client_settings::is_slew_only;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -48,8 +50,8 @@ impl Plan {
     /// ntpd.
     pub(super) fn read(options: &Options) -> Result<Self, Failure> {
         let (config, findings) = match &options.config {
-            Some(path) => configuration::load(path),
-            None => configuration::embedded_default(),
+            Some(path) => configuration::load(path, &options.directives),
+            None => configuration::embedded_default(&options.directives),
         }
         .map_err(|unreadable| Failure::Usage(unreadable.to_string()))?;
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
@@ -84,7 +86,8 @@ impl Plan {
     /// SIGHUP: takes access list, rate limit and sources from the file as it is now. Any error in it leaves
     /// everything as it was.
     pub(super) fn reread(&mut self, options: &Options, path: &Path) -> Result<(), String> {
-        let (config, findings) = configuration::load(path).map_err(|unreadable| unreadable.to_string())?;
+        let (config, findings) =
+            configuration::load(path, &options.directives).map_err(|unreadable| unreadable.to_string())?;
         log_findings(&findings);
         if findings.errors() > 0 {
             return Err(format!("{} has errors (see above)", path.display()));

@@ -17,13 +17,13 @@ server 127.127.1.0
 fudge 127.127.1.0 stratum 9
 ";
 
-/// Reads the configuration at `path` and the files it includes. Missing files that it names are findings,
-/// too.
+/// Reads the configuration at `path` and the files it includes, and then the lines `added`. Missing files that
+/// it names are findings, too.
 ///
 /// # Errors
 /// [`Unreadable`] if the file at `path` cannot be read.
-pub fn load(path: &Path) -> Result<(Config, Findings), Unreadable> {
-    let (config, mut findings) = config::load(path, &mut read)?;
+pub fn load(path: &Path, added: &str) -> Result<(Config, Findings), Unreadable> {
+    let (config, mut findings) = config::load_with(path, added, &mut read)?;
     if let Some(keys) = &config.keys_file
         && let Err(error) = File::open(&keys.value)
     {
@@ -36,9 +36,9 @@ pub fn load(path: &Path) -> Result<(Config, Findings), Unreadable> {
     Ok((config, findings))
 }
 
-/// The configuration that needs no file.
-pub(super) fn embedded_default() -> Result<(Config, Findings), Unreadable> {
-    config::load(Path::new("embedded default"), &mut |_| Ok(EMBEDDED_DEFAULT.into()))
+/// The configuration that needs no file, and the lines `added`.
+pub(super) fn embedded_default(added: &str) -> Result<(Config, Findings), Unreadable> {
+    config::load_with(Path::new("embedded default"), added, &mut |_| Ok(EMBEDDED_DEFAULT.into()))
 }
 
 /// Reads a file, but not one without end: one byte more than allowed shows that it is too long.
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_embedded_default_has_nothing_to_complain_about() {
-        let (config, findings) = embedded_default().expect("it is in memory");
+        let (config, findings) = embedded_default("").expect("it is in memory");
         assert!(findings.is_empty(), "{:?}", findings.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(config.local_clock().map(config::LocalClock::served_stratum), Some(10));
     }

@@ -8,3 +8,4 @@ pub(crate) mod ntp;
 pub(crate) mod scene;
 pub(crate) mod seccomp;
 pub(crate) mod skip;
+pub(crate) mod upstream;

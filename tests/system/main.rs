@@ -11,6 +11,7 @@ mod outputs;
 mod query;
 mod rate_limit;
 mod reload;
+mod roles;
 mod routes;
 mod sandbox;
 mod seed;
