@@ -4,7 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+guest=$target/guest                          # QEMU, a kernel and busybox, unpacked, never installed
 clients=$target/clients                      # real NTP clients, unpacked, never installed: their packages conflict
+python=$clients/python                       # Python modules that read what ntpload writes, installed nowhere else
 tools=$target/tools                          # cargo subcommands that the jobs install for themselves
 export PATH=$tools/bin:$PATH:/usr/sbin:/sbin
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -18,6 +20,7 @@ usage: ./ci.sh JOB...
                The last line counts: "N passed, N failed, N skipped"
   bench-smoke  every benchmark runs once, nothing is measured
   fuzz         each fuzz target for FUZZ_SECONDS (600); not part of all
+  guest        a virtual machine whose clock is stepped, slewed and given a leap second; not part of all
   audit        known vulnerabilities of the dependencies, from the network; not part of all
   all          fmt lint bench-smoke test
 environment:
@@ -37,6 +40,7 @@ fmt() {
 lint() {
     say "lint: clippy"
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked --test guest -- -D warnings
     say "lint: rustdoc"
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
     say "lint: shellcheck"
@@ -106,12 +110,21 @@ unpack_clients() {
     [ $complete = no ] || echo "$packages" >"$clients/packages"
 }
 
+# Readers of ntpload's results that are none of ours.
+install_modules() {
+    have python3 || return 0
+    PYTHONPATH=$python python3 -c 'import hdrh, jsonschema' 2>/dev/null && return 0
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --target "$python" hdrhistogram==0.10.8 jsonschema==4.26.0 ||
+        echo "cannot install the Python modules hdrhistogram and jsonschema: tests that need them are skipped"
+}
+
 run_tests() {
     local inside=() log=$target/test.log skips=$target/skips.log status=0
     say "test: what the tests need"
     mkdir -p "$target"
     install_programs
     unpack_clients
+    install_modules
     if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --net true 2>/dev/null; then
         echo "not root: the tests run in a user namespace, where they may make network namespaces"
         inside=(unshare --user --map-root-user)
@@ -133,6 +146,37 @@ run_tests() {
     return "$status"
 }
 
+# The emulator, a kernel and a shell for it, unpacked side by side.
+unpack_guest() {
+    local kernel package deb
+    [ ! -e "$guest/complete" ] || return 0
+    have apt-get && have dpkg || return 1
+    rm -rf "$guest" && mkdir -p "$guest/debs/partial" "$guest/root"
+    [ "$(id -u)" -ne 0 ] || apt-get update -q -o Acquire::Retries=0 || true
+    kernel=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')
+    [ -n "$kernel" ] || return 1
+    for package in qemu-system-x86 busybox-static; do
+        apt-get install -y -qq --no-install-recommends --download-only --reinstall -o APT::Sandbox::User=root \
+            -o Debug::NoLocking=true -o Dir::Cache::archives="$guest/debs" "$package" || return 1
+    done
+    # Alone: what it depends on is for machines that boot from a disk.
+    (cd "$guest/debs" && apt-get download -qq -o APT::Sandbox::User=root "$kernel") || return 1
+    for deb in "$guest"/debs/*.deb; do dpkg -x "$deb" "$guest/root"; done
+    # A libc beside the system's own loader would break every program that sees it.
+    find "$guest/root" -name 'libc.so.6' -delete -o -name 'ld-linux*' -delete
+    touch "$guest/complete"
+}
+
+run_guest() {
+    say "guest: what it needs"
+    if ! unpack_guest; then
+        echo "SKIPPED guest: QEMU, a kernel or busybox cannot be had here (apt-get download qemu-system-x86 linux-image-amd64 busybox-static)"
+        return 0
+    fi
+    say "guest: one boot after the other"
+    NTPRING_GUEST=$guest/root cargo test --locked --test guest -- --test-threads 1
+}
+
 install_tool() {
     have "$1" && return 0
     say "installing $1"
@@ -143,7 +187,7 @@ fuzz() {
     local name
     install_tool cargo-fuzz
     # Without a sanitizer the targets build on stable Rust. What is found interesting goes below target, not among the seeds.
-    for name in packet responder ntp_conf control ntpq; do
+    for name in packet responder ntp_conf key_file control ntpq; do
         say "fuzz: $name for ${FUZZ_SECONDS:-600} s"
         mkdir -p "$target/corpus/$name"
         cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$name" "$target/corpus/$name" "tests/fuzz/seeds/$name" -- \
@@ -169,6 +213,7 @@ for job; do
         lint) lint ;;
         test) run_tests ;;
         fuzz) fuzz ;;
+        guest) run_guest ;;
         audit) audit ;;
         bench-smoke) bench_smoke ;;
         all) fmt; lint; bench_smoke; run_tests ;;

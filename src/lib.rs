@@ -5,7 +5,7 @@
 //! | floor | modules | what it never does |
 //! |---|---|---|
 //! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
-//! | 2 | [`snapshot`], [`config`] | make a system call |
+//! | 2 | [`snapshot`], [`auth`], [`config`] | make a system call |
 //! | 3 | [`server`], [`client`], [`control`] | read a clock, make a system call; server: allocate, log, lock |
 //! | 4 | [`datapath`] | decide what to answer |
 //! | 5 | [`daemon`] | run per packet |
@@ -13,6 +13,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -96,8 +96,8 @@ pub const CONFIG_LINE: usize = 1 << 16;
 pub const FINDINGS: usize = 1000;
 
 const _: () = assert!(LIMITED_SOURCES <= LIMITED_SOURCES_MAX);
-/// Associations of one configuration, members of pools included: mode 6 numbers them with 16 bits, and each is
-/// a few kilobytes.
+/// Associations of one configuration, members of pools included: mode 6 numbers them with 16 bits, and each
+/// is a few kilobytes.
 pub const ASSOCIATIONS: usize = 1000;
 
 /// Addresses of one name that are looked at.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -173,6 +174,54 @@ fn f10_a_missing_keys_file_is_a_warning_at_its_line() {
         lines.iter().position(|line| line.contains(":1:6: warning: cannot read \"/nonexistent/keys\": "));
     let notrap = lines.iter().position(|line| line.contains(":2:18: warning: "));
     assert!(keys.is_some() && keys < notrap, "{lines:#?}");
+}
+
+/// Writes a key file with these rights, and a configuration that names it.
+fn with_keys(test: &str, mode: u32, keys: &str, rest: &str) -> (String, String) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.keys"));
+    fs::write(&path, keys).expect("the directory can be written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+    let path = path.to_str().expect("a plain name").to_owned();
+    let conf = write(test, &format!("keys {path}\n{rest}restrict default noquery\n"));
+    (conf.to_str().expect("a plain name").to_owned(), path)
+}
+
+#[test]
+fn f10_bad_lines_of_the_key_file_are_told_by_file_line_and_column() {
+    let keys = "1 MD5 one\n2 DES two\n\n3 AES short # weak\n1 SHA1 again\n";
+    let server = "trustedkey (1 ... 3)\nserver 192.0.2.1 key 4\n";
+    let (conf, keys) = with_keys("key-lines", 0o644, keys, server);
+    let output = check(&["-c", &conf]);
+    let known = "known are MD5, SHA1, SHA224, SHA256, SHA384, SHA512, AES128CMAC, AES192CMAC, AES256CMAC";
+    let expected = [
+        format!("{conf}:1:6: warning: \"{keys}\" can be read or changed by others: chmod 640 \"{keys}\""),
+        format!("{keys}:2:3: error: key type \"DES\" is not known; {known}"),
+        format!("{keys}:4:7: warning: \"AES\" takes a key of 16 octets: this one of 5 is filled with zeros"),
+        format!("{keys}:5:1: warning: key 1 replaces the one of line 1"),
+        format!("{conf}:3:8: warning: key 4 is not in \"{keys}\", or no \"trustedkey\""),
+    ];
+    let lines: Vec<_> =
+        text(&output.stdout).lines().filter(|line| !line.contains("not active yet")).collect();
+    assert_eq!(lines, expected);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn f10_a_good_key_file_is_ok() {
+    for mode in [0o600, 0o640, 0o400] {
+        let (conf, _) = with_keys("key-good", mode, "1 M one\n2 SHA1 two\n", "trustedkey 1\n");
+        let output = check(&["--strict", "-c", &conf]);
+        assert_eq!((text(&output.stdout), output.status.code()), ("", Some(0)), "{mode:o}");
+    }
+}
+
+#[test]
+fn f10_keys_without_trustedkey_are_warned_of() {
+    let (conf, keys) = with_keys("key-untrusted", 0o600, "1 M one\n", "");
+    let expected = format!(
+        "{conf}:1:6: warning: no key of \"{keys}\" is in use: \"trustedkey\" must name those that are\n"
+    );
+    assert_eq!(text(&check(&["-c", &conf]).stdout), expected);
 }
 
 #[test]

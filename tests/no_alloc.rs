@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ntpring::auth::{self, KeyTable};
 use ntpring::datapath::{Datapath, Mmsg, SystemClock, Uring};
 use ntpring::limits;
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Reason, Responder,
+    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Monitor, RateLimit, Reason, Responder,
     ServingState, Verdict,
 };
 use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
@@ -19,6 +20,13 @@ use ntpring::wire::Precision;
 mod skip;
 
 const REQUESTS: usize = 100_000;
+
+/// A key of every kind.
+fn keys() -> KeyTable {
+    let kinds = ["MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "AES-128", "AES-192", "AES-256"];
+    let lines: Vec<_> = (1..).zip(kinds).map(|(id, kind)| format!("{id} {kind} secret")).collect();
+    auth::read(lines.join("\n").as_bytes(), |_| true, &mut |fault| assert!(!fault.is_skipped, "{fault:?}"))
+}
 
 /// A local clock, found right just now, and an access list in which every flag occurs.
 fn state() -> ServingState {
@@ -39,18 +47,20 @@ fn state() -> ServingState {
     ];
     // Fewer buckets than addresses that need one.
     let limit = RateLimit { burst: 1, sources: 64, ..RateLimit::default() };
-    ServingState { system, access: Arc::new(AccessList::new(&entries).unwrap()), limit }
+    let keys = Arc::new(keys());
+    ServingState { system, access: Arc::new(AccessList::new(&entries).unwrap()), limit, monitor: true, keys }
 }
 
 #[test]
 fn o10_the_responder_allocates_nothing() {
     let mut publisher = Publisher::new(state());
     let mut published = publisher.subscribe();
-    let mut responder = Responder::new(10);
+    let mut responder = Responder::with_monitor(10, Arc::new(Monitor::new(64, 1)));
     // The state that a responder is born with goes away once, at start.
     responder.begin_batch(&mut published, false);
     let mut random = fastrand::Rng::with_seed(10);
     let mut verdicts = [0; 3];
+    let mut signed = 0;
     let local = SocketAddr::from(([192, 0, 2, 1], 123));
     for round in 0..100 {
         // The daemon publishes and frees now and then; taking the newest state must cost a worker no
@@ -58,6 +68,7 @@ fn o10_the_responder_allocates_nothing() {
         if round % 10 == 0 {
             publisher.publish(state());
         }
+        let keys = keys();
         let watched = allocation_counter::measure(|| {
             responder.begin_batch(&mut published, round % 20 == 19);
             for _ in 0..REQUESTS / 100 {
@@ -67,11 +78,19 @@ fn o10_the_responder_allocates_nothing() {
                     1 => buf[..2].copy_from_slice(&[0x16, 2]),
                     _ => buf[0] = 0x23,
                 }
-                let length = random.choice([0, 12, 47, 48, 48, 48, 50, 68, 72, 76, 80, 1024]).unwrap_or(48);
+                let mut length =
+                    random.choice([0, 12, 47, 48, 48, 48, 50, 68, 72, 76, 80, 1024]).unwrap_or(48);
+                // A quarter of what is well-formed is signed.
+                if buf[0] == 0x23
+                    && let Some(key) = keys.get(random.u32(1..=40))
+                {
+                    length = key.sign(&mut buf, 48).unwrap();
+                }
                 let peer = SocketAddr::from(([192, 0, random.u8(0..8), random.u8(..)], random.u16(120..130)));
                 let datagram = Datagram { peer, local, received: SystemClock.now(), buf: &mut buf[..length] };
                 match responder.respond(datagram, &SystemClock) {
-                    Verdict::Reply(_) => verdicts[0] += 1,
+                    Verdict::Reply(48) => verdicts[0] += 1,
+                    Verdict::Reply(_) => signed += 1,
                     Verdict::Forward => verdicts[1] += 1,
                     Verdict::Drop(_) => verdicts[2] += 1,
                 }
@@ -80,6 +99,7 @@ fn o10_the_responder_allocates_nothing() {
         assert_eq!((watched.count_total, watched.count_current), (0, 0), "round {round}: {watched:?}");
     }
     assert!(verdicts.iter().all(|count| *count > 500), "every verdict was among them: {verdicts:?}");
+    assert!(signed > 1000, "{signed} replies were signed");
     let tally = responder.tally();
     assert_eq!(tally.received, REQUESTS as u64);
     assert!(tally.kod > 50 && tally.dropped[Reason::Limited as usize] > 100, "{tally:?}");
@@ -97,7 +117,7 @@ fn path_allocates_nothing(open: impl FnOnce(Arc<[ServeSocket]>) -> Option<Box<dy
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let publisher = Publisher::new(state());
     let mut published = publisher.subscribe();
-    let mut responder = Responder::new(11);
+    let mut responder = Responder::with_monitor(11, Arc::new(Monitor::new(64, 1)));
     let mut request = [0; 48];
     request[0] = 0x23;
     let mut serve_a_burst = || {

@@ -12,6 +12,7 @@ use bench::restrict::{self, Family};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
 use fastrand::Rng;
+use ntpring::auth;
 use ntpring::datapath::SystemClock;
 use ntpring::server::{
     AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Reason, Responder,
@@ -48,11 +49,25 @@ fn respond(c: &mut Criterion) {
     silence(&mut group, "malformed: extension", open(), &[&plain[..], &[0; 32]].concat(), Reason::Extension);
     silence(&mut group, "malformed: mode 7", open(), &[0x27; HEADER_LEN], Reason::Private);
     silence(&mut group, "unknown key", open(), &requests::with_mac(), Reason::UnknownKey);
+    for kind in ["MD5", "SHA1", "AES128CMAC"] {
+        signed(&mut group, kind, &plain);
+    }
     group.finish();
 }
 
 fn time_reply(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, request: &[u8], clock: &impl Clock) {
-    case(group, name, AccessList::default(), request, clock, Verdict::Reply(HEADER_LEN));
+    case(group, name, ServingState::default(), request, clock, Verdict::Reply(HEADER_LEN));
+}
+
+/// A signed reply to a signed request: two codes, the clock reading not counted.
+fn signed(group: &mut BenchmarkGroup<'_, WallTime>, kind: &str, plain: &[u8]) {
+    let text = format!("1 {kind} 0123456789abcdef");
+    let keys = Arc::new(auth::read(text.as_bytes(), |_| true, &mut |_| ()));
+    let mut request = [plain, &[0; auth::MAC_MAX]].concat();
+    let length = keys.get(1).and_then(|key| key.sign(&mut request, HEADER_LEN)).unwrap_or_default();
+    let state = ServingState { keys, ..ServingState::default() };
+    let name = format!("signed: {kind}, clock read not counted");
+    case(group, &name, state, &request[..length], &Stopped, Verdict::Reply(length));
 }
 
 fn silence(
@@ -62,23 +77,20 @@ fn silence(
     request: &[u8],
     reason: Reason,
 ) {
-    case(group, name, access, request, &SystemClock, Verdict::Drop(reason));
+    let state = ServingState { access: Arc::new(access), ..ServingState::default() };
+    case(group, name, state, request, &SystemClock, Verdict::Drop(reason));
 }
 
 fn case(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
-    access: AccessList,
+    state: ServingState,
     request: &[u8],
     clock: &impl Clock,
     expected: Verdict,
 ) {
     let received = SystemClock.now();
-    let state = ServingState {
-        system: requests::synchronised(received),
-        access: Arc::new(access),
-        ..ServingState::default()
-    };
+    let state = ServingState { system: requests::synchronised(received), ..state };
     let mut responder = Responder::new(1);
     responder.begin_batch(&mut Publisher::new(state).subscribe(), false);
     let peer = SocketAddr::from(([192, 0, 2, 7], 40_000));
@@ -150,7 +162,10 @@ fn turns(
     let received = SystemClock.now();
     let (system, access) = (requests::synchronised(received), denying(flags).into());
     let mut responder = Responder::new(1);
-    responder.begin_batch(&mut Publisher::new(ServingState { system, access, limit }).subscribe(), false);
+    responder.begin_batch(
+        &mut Publisher::new(ServingState { system, access, limit, ..ServingState::default() }).subscribe(),
+        false,
+    );
     let local = SocketAddr::from(([192, 0, 2, 1], 123));
     let mut clients: Vec<_> = (0..addresses).map(|n| Ipv4Addr::from_bits(0x0B00_0000 + n)).collect();
     Rng::with_seed(3).shuffle(&mut clients);

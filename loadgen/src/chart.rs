@@ -46,8 +46,29 @@ pub(crate) struct Line<'a> {
     pub(crate) dots: bool,
 }
 
-/// Size of the picture's own coordinates; the page scales it.
-const SIZE: (u32, u32) = (960, 420);
+/// The same picture for wide and for narrow windows, so that its letters can be read in both.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) wide: String,
+    pub(crate) narrow: String,
+}
+
+/// How a picture is laid out. Sizes are of its own coordinates; the page scales it.
+struct Layout {
+    size: (u32, u32),
+    /// Room beside the vertical axis.
+    left: u32,
+    right: u32,
+    /// Labels of each axis, at most about.
+    labels: usize,
+    /// Thin lines of the grid between labels.
+    between: usize,
+    /// Height of the vertical axis in heights of the lines: the names of these stand above.
+    room: f64,
+}
+
+const WIDE: Layout = Layout { size: (960, 420), left: 84, right: 40, labels: 10, between: 5, room: 1.4 };
+const NARROW: Layout = Layout { size: (440, 340), left: 72, right: 24, labels: 5, between: 1, room: 1.7 };
 /// Told apart by readers who do not see all colours (Okabe and Ito's palette, without its yellow).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
@@ -60,7 +81,7 @@ const COLOURS: [RGBColor; 6] = [
 
 impl Chart<'_> {
     /// The picture; `None` if there is nothing to draw.
-    pub(crate) fn svg(mut self) -> Option<String> {
+    pub(crate) fn picture(mut self) -> Option<Picture> {
         let (x, y) = (self.x.scale, self.y.scale);
         for line in &mut self.lines {
             line.points.retain(|point| x.holds(point.0) && y.holds(point.1));
@@ -68,18 +89,21 @@ impl Chart<'_> {
         self.lines.retain(|line| !line.points.is_empty());
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let xs = x.along(points().map(|point| point.0))?;
-        let ys = y.above(points().map(|point| point.1))?;
-        let drawn = match (x, y) {
-            (Scale::Linear, Scale::Linear) => self.draw(xs, ys),
-            (Scale::Linear, Scale::Log) => self.draw(xs, ys.log_scale()),
-            (Scale::Log, Scale::Linear) => self.draw(xs.log_scale(), ys),
-            (Scale::Log, Scale::Log) => self.draw(xs.log_scale(), ys.log_scale()),
+        let draw = |layout: &Layout| {
+            let (xs, ys) = (xs.clone(), y.above(layout.room, points().map(|point| point.1))?);
+            let drawn = match (x, y) {
+                (Scale::Linear, Scale::Linear) => self.draw(layout, xs, ys),
+                (Scale::Linear, Scale::Log) => self.draw(layout, xs, ys.log_scale()),
+                (Scale::Log, Scale::Linear) => self.draw(layout, xs.log_scale(), ys),
+                (Scale::Log, Scale::Log) => self.draw(layout, xs.log_scale(), ys.log_scale()),
+            };
+            drawn.ok()
         };
-        drawn.ok()
+        Some(Picture { wide: draw(&WIDE)?, narrow: draw(&NARROW)? })
     }
 
     /// A picture in memory cannot fail but for a span of nothing, which has been seen to.
-    fn draw<X, Y>(&self, x: X, y: Y) -> Result<String, DrawingAreaErrorKind<io::Error>>
+    fn draw<X, Y>(&self, layout: &Layout, x: X, y: Y) -> Result<String, DrawingAreaErrorKind<io::Error>>
     where
         X: AsRangedCoord<Value = f64>,
         Y: AsRangedCoord<Value = f64>,
@@ -87,15 +111,18 @@ impl Chart<'_> {
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let mut svg = String::new();
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, layout.size).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(12)
-            .margin_right(40)
+            .margin_right(layout.right)
             .x_label_area_size(48)
-            .y_label_area_size(84)
+            .y_label_area_size(layout.left)
             .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
+            .x_labels(layout.labels)
+            .y_labels(layout.labels)
+            .max_light_lines(layout.between)
             .x_desc(self.x.name)
             .y_desc(self.y.name)
             .x_label_formatter(&|value| (self.x.label)(*value))
@@ -109,7 +136,7 @@ impl Chart<'_> {
         let widths = (2..2 + self.lines.len() as u32).rev();
         for ((line, colour), width) in self.lines.iter().zip(COLOURS.iter().cycle()).zip(widths) {
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(width)))?
+                .draw_series(LineSeries::new(line.joined(), colour.stroke_width(width)))?
                 .label(line.name)
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
             let dots = line.points.iter().filter(|_| line.dots || line.points.len() == 1);
@@ -129,6 +156,20 @@ impl Chart<'_> {
     }
 }
 
+impl Line<'_> {
+    /// What the line goes through: of several measurements at one place, which follow each other, the median.
+    fn joined(&self) -> Vec<(f64, f64)> {
+        let at_one_place = self.points.chunk_by(|one, next| one.0 == next.0);
+        at_one_place
+            .map(|points| {
+                let mut values: Vec<f64> = points.iter().map(|point| point.1).collect();
+                values.sort_by(f64::total_cmp);
+                (points[0].0, values[values.len() / 2])
+            })
+            .collect()
+    }
+}
+
 impl Scale {
     fn holds(self, value: f64) -> bool {
         value.is_finite() && (self == Self::Linear || value > 0.0)
@@ -145,15 +186,14 @@ impl Scale {
     }
 
     /// What a vertical axis spans: with room for the names of the lines on top.
-    fn above(self, values: impl Iterator<Item = f64> + Clone) -> Option<Range<f64>> {
-        const ROOM: f64 = 1.3;
+    fn above(self, room: f64, values: impl Iterator<Item = f64> + Clone) -> Option<Range<f64>> {
         let least = values.clone().reduce(f64::min)?;
         let most = values.reduce(f64::max)?;
         Some(match self {
-            Self::Linear => 0.0..if most > 0.0 { most * ROOM } else { 1.0 },
+            Self::Linear => 0.0..if most > 0.0 { most * room } else { 1.0 },
             Self::Log => {
                 let decades = (most / least).log10().max(1.0);
-                10_f64.powf(least.log10().floor())..most * 10_f64.powf(decades * (ROOM - 1.0))
+                10_f64.powf(least.log10().floor())..most * 10_f64.powf(decades * (room - 1.0))
             }
         })
     }
@@ -199,10 +239,10 @@ fn round(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn chart(x: Scale, y: Scale, points: &[(f64, f64)]) -> Option<String> {
+    fn chart(x: Scale, y: Scale, points: &[(f64, f64)]) -> Option<Picture> {
         let axis = |scale| Axis { name: "an axis", scale, label: short };
         let line = Line { name: "a line", points: points.to_vec(), dots: true };
-        Chart { x: axis(x), y: axis(y), lines: vec![line] }.svg()
+        Chart { x: axis(x), y: axis(y), lines: vec![line] }.picture()
     }
 
     #[test]
@@ -214,10 +254,12 @@ mod tests {
             (Scale::Linear, Scale::Log, 2),
             (Scale::Log, Scale::Log, 2),
         ] {
-            let svg = chart(x, y, &points).unwrap();
-            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
-            assert_eq!(svg.matches("<circle").count(), drawn, "{x:?} {y:?}");
-            assert!(svg.contains("a line") && svg.contains("an axis") && !svg.contains("NaN"));
+            let Picture { wide, narrow } = chart(x, y, &points).unwrap();
+            for svg in [wide, narrow] {
+                assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+                assert_eq!(svg.matches("<circle").count(), drawn, "{x:?} {y:?}");
+                assert!(svg.contains("a line") && svg.contains("an axis") && !svg.contains("NaN"));
+            }
         }
     }
 
@@ -226,10 +268,17 @@ mod tests {
         assert_eq!(chart(Scale::Linear, Scale::Log, &[(1.0, 0.0)]), None);
         assert_eq!(chart(Scale::Linear, Scale::Linear, &[]), None);
         for scale in [Scale::Linear, Scale::Log] {
-            let svg = chart(scale, scale, &[(10.0, 10.0)]).unwrap();
+            let svg = chart(scale, scale, &[(10.0, 10.0)]).unwrap().wide;
             assert!(svg.contains("<circle") && !svg.contains("NaN"), "{svg}");
         }
         assert!(chart(Scale::Linear, Scale::Linear, &[(0.0, 0.0)]).is_some());
+    }
+
+    #[test]
+    fn repeated_measurements_are_joined_by_their_median() {
+        let points = vec![(1.0, 5.0), (2.0, 9.0), (2.0, 7.0), (2.0, 8.0), (3.0, 1.0)];
+        let line = Line { name: "a line", points, dots: true };
+        assert_eq!(line.joined(), [(1.0, 5.0), (2.0, 8.0), (3.0, 1.0)]);
     }
 
     #[test]

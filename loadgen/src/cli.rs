@@ -21,7 +21,7 @@ use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
 use crate::sweep::{self, SweepArgs};
 use crate::target::{self, Family, Target};
-use crate::{demo, json, merge, plan, run_forms, warnings};
+use crate::{clients, demo, json, merge, plan, run_forms, warnings};
 
 /// Exit code for a command line that cannot be used.
 const EXIT_USAGE: u8 = 2;
@@ -272,6 +272,14 @@ impl GeneratorArgs {
         if let Some(core) = cores.iter().find(|core| !allowed.contains(core)) {
             return Err(Failure::Usage(format!("--cpus: this process may not run on cpu {core}")));
         }
+        if let Some(core) = (1..cores.len()).find(|&at| cores[..at].contains(&cores[at])).map(|at| cores[at])
+        {
+            return Err(Failure::Usage(format!("--cpus: cpu {core} is named twice")));
+        }
+        let requests = self.requests.read()?;
+        let own_addresses = target::has_own_addresses(address) && requests.sources.is_none();
+        clients::check(self.clients, own_addresses)?;
+        requests.check(address, rate.is_none())?;
         Ok(Plan {
             target: address,
             load,
@@ -284,7 +292,7 @@ impl GeneratorArgs {
             warmup: Duration::ZERO,
             tx_stamps: self.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(rate)),
             start_at: None,
-            requests: self.requests.read()?,
+            requests,
             keep_seconds: false,
         })
     }

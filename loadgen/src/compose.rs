@@ -155,7 +155,7 @@ impl Composer {
             Kind::Garbage => self.garbage(ticket),
             Kind::Ef => self.fields(),
             Kind::Mac => match &self.key {
-                Some(key) => key.sign(&mut self.buffer, HEADER_LEN),
+                Some(key) => key.sign(&mut self.buffer, HEADER_LEN).unwrap_or(HEADER_LEN),
                 None => HEADER_LEN,
             },
             _ => HEADER_LEN,

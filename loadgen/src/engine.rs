@@ -158,10 +158,11 @@ impl<'a> Engine<'a> {
             sockets.stamp_sends().map_err(|error| (0, error))?;
         }
         let flight = Flight::new(task.slots, sockets.clients(), task.timeout);
-        let met = if asks(Kind::Interleaved) { sockets.clients() } else { 0 };
+        let clients = task.crowd.as_ref().map_or(sockets.clients() as u64, Crowd::members);
+        let interleaved = asks(Kind::Interleaved).then_some(clients);
         let key = task.requests.key.clone();
         Ok(Self {
-            pairing: Pairing::new(flight, task.timeout, key.clone(), met),
+            pairing: Pairing::new(flight, task.timeout, key.clone(), interleaved),
             batch,
             batched: [Batched { cookie: 0, kind: Kind::V4, intended: 0 }; BATCH],
             composer: Composer::new(supply, key, fastrand::Rng::new()),
@@ -340,20 +341,24 @@ impl<'a> Engine<'a> {
             if at == 0 {
                 self.client = self.task.population.choose(&mut self.random) as usize;
             }
+            let who = match &mut self.task.crowd {
+                None => self.client as u64,
+                Some(crowd) => crowd.choose(&mut self.random),
+            };
             let ticket = Ticket {
                 cookie: self.pairing.flight.cookie(at, self.random.u64(..)),
                 sequence: self.pairing.flight.sequence(at),
-                met: self.pairing.met(self.client),
+                met: self.pairing.ask(at, who),
             };
             let (kind, request) = self.composer.compose(ticket);
             owed += usize::from(kind.expects() == Expect::Answer);
             if kind == Kind::Interleaved {
-                self.pairing.forget(self.client);
+                self.pairing.forget(who);
             }
             self.batched[at] = Batched { cookie: ticket.cookie, kind, intended: due };
-            match &mut self.task.crowd {
+            match &self.task.crowd {
                 None => self.batch.push(request),
-                Some(crowd) => self.batch.push_from(request, crowd.choose(&mut self.random)),
+                Some(crowd) => self.batch.push_from(request, crowd.address(who)),
             };
             if self.sampler.choose() {
                 self.batch.stamp_last();

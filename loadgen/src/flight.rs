@@ -126,7 +126,17 @@ impl Flight {
 
     /// The sequence number of the request that follows after `ahead` others: its place, as far as 16 bits go.
     pub(crate) fn sequence(&self, ahead: usize) -> u16 {
-        self.place(self.next + ahead as u64) as u16
+        self.place_ahead(ahead) as u16
+    }
+
+    /// The place of the request that follows after `ahead` others.
+    pub(crate) fn place_ahead(&self, ahead: usize) -> usize {
+        self.place(self.next + ahead as u64)
+    }
+
+    /// How many places there are.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// The cookie of the request that follows after `ahead` others: `random`, in which the request's place
@@ -221,6 +231,11 @@ impl Flight {
             .map(|place| (place, self.slots[place]))
             .filter(|(_, slot)| slot.kind == Kind::Mode6 && slot.client as usize == client)
             .max_by_key(|(_, slot)| (slot.is_waiting(), slot.sent))
+    }
+
+    /// Whether this socket waits for requests whose answer would not tell which it is for.
+    pub(crate) fn is_anonymous(&self, client: usize) -> bool {
+        self.clients.get(client).is_some_and(|client| client.anonymous > 0)
     }
 
     /// Something came for the request at `place` that was no reply to it.

@@ -35,6 +35,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
         "loop": if outstanding.is_some() { "closed" } else { "open" },
         "arrivals": if outstanding.is_some() { None } else { Some(plan.arrivals.name()) },
         "outstanding": outstanding,
+        "asked": plan.requests.describe(),
         "clients": plan.clients,
         "cpus": plan.cores,
         "started": outcome.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),

@@ -10,9 +10,11 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod acquaintances;
 mod capacity;
 mod chart;
 mod cli;
+mod clients;
 mod clock;
 mod compose;
 mod condition;

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use crate::chart::Picture;
+
 /// A page that is being written from top to bottom.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -24,7 +26,9 @@ const STYLE: &str = "\
 :root{color-scheme:light}\
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:62rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}\
-figure{margin:0}figure svg{width:100%;height:auto}\
+figure{margin:0}figure svg{width:100%;height:auto}.narrow{display:none}\
+@media(max-width:40rem){.narrow{display:block}.wide{display:none}}\
+.table{overflow-x:auto}\
 table{border-collapse:collapse;margin:.5rem 0;font-variant-numeric:tabular-nums}\
 th,td{padding:.2rem .9rem .2rem 0;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}\
 th.n,td.n{text-align:right}td.n,td.p{white-space:nowrap}\
@@ -54,16 +58,19 @@ impl Page {
     }
 
     /// A picture, if there is one.
-    pub(crate) fn figure(&mut self, svg: Option<String>) {
-        match svg {
-            Some(svg) => self.add(format_args!("<figure>{}</figure>", scalable(&svg))),
+    pub(crate) fn figure(&mut self, picture: Option<Picture>) {
+        match picture {
+            Some(Picture { wide, narrow }) => {
+                self.add(format_args!("<figure class=\"wide\">{}</figure>", scalable(&wide)));
+                self.add(format_args!("<figure class=\"narrow\">{}</figure>", scalable(&narrow)));
+            }
             None => self.note("Nothing was measured that could be drawn."),
         }
     }
 
     /// A table; a column of figures is one whose first cell is a figure.
     pub(crate) fn table(&mut self, heads: &[&str], rows: &[Vec<Cell>]) {
-        self.body.push_str("<table>\n<tr>");
+        self.body.push_str("<div class=\"table\"><table>\n<tr>");
         for (column, head) in heads.iter().enumerate() {
             let figures = rows.first().and_then(|row| row.get(column)).is_some_and(Cell::is_number);
             let class = if figures { " class=\"n\"" } else { "" };
@@ -75,7 +82,7 @@ impl Page {
             row.iter().for_each(|cell| self.body.push_str(&cell.html()));
             self.body.push_str("</tr>\n");
         }
-        self.body.push_str("</table>\n");
+        self.body.push_str("</table></div>\n");
     }
 
     /// The whole page.
@@ -150,11 +157,15 @@ mod tests {
     #[test]
     fn pictures_fit_the_page_and_nothing_is_fetched() {
         let mut page = Page::new("t");
-        page.figure(Some(
-            "<svg width=\"9\" height=\"8\" viewBox=\"0 0 9 8\"><g width=\"1\"/></svg>".to_owned(),
-        ));
+        let svg = "<svg width=\"9\" height=\"8\" viewBox=\"0 0 9 8\"><g width=\"1\"/></svg>";
+        page.figure(Some(Picture { wide: svg.to_owned(), narrow: svg.to_owned() }));
         let html = page.finish();
-        assert!(html.contains("<figure><svg viewBox=\"0 0 9 8\"><g width=\"1\"/></svg></figure>"), "{html}");
+        for window in ["wide", "narrow"] {
+            let figure = format!(
+                "<figure class=\"{window}\"><svg viewBox=\"0 0 9 8\"><g width=\"1\"/></svg></figure>"
+            );
+            assert!(html.contains(&figure), "{html}");
+        }
         for fetched in ["src=", "href=", "url(", "@import"] {
             assert!(!html.contains(fetched), "{fetched} in {html}");
         }

@@ -5,6 +5,7 @@ use ntpring::sys::exchange;
 use ntpring::wire::{NtpTimestamp, Packet};
 
 use crate::accounting::{Counts, Invalid, KindCounts, Unsent};
+use crate::acquaintances::Acquaintances;
 use crate::clock::{self, Arrival, StampClock};
 use crate::flight::{Flight, Slot, State};
 use crate::keys::Key;
@@ -25,14 +26,16 @@ pub(crate) struct Pairing {
     timeout: u64,
     /// What replies to signed requests must be signed with.
     key: Option<Key>,
-    /// The receive timestamp of each client's last reply, if interleaved requests are sent.
-    met: Box<[u64]>,
+    /// If interleaved requests are sent.
+    met: Option<Acquaintances>,
 }
 
 impl Pairing {
-    /// For requests that wait `timeout` nanoseconds in `flight`; `met` clients may ask in interleaved mode.
-    pub(crate) fn new(flight: Flight, timeout: u64, key: Option<Key>, met: usize) -> Self {
+    /// For requests that wait `timeout` nanoseconds in `flight`; so many clients ask in interleaved mode, if
+    /// any do.
+    pub(crate) fn new(flight: Flight, timeout: u64, key: Option<Key>, interleaved: Option<u64>) -> Self {
         Self {
+            met: interleaved.map(|clients| Acquaintances::new(clients, flight.places())),
             flight,
             counts: Counts::default(),
             measures: Box::default(),
@@ -40,19 +43,20 @@ impl Pairing {
             stamps: StampClock::default(),
             timeout,
             key,
-            met: vec![0; met].into_boxed_slice(),
         }
     }
 
-    /// The receive timestamp of the client's last reply, 0 if there is none.
-    pub(crate) fn met(&self, client: usize) -> u64 {
-        self.met.get(client).copied().unwrap_or(0)
+    /// The request that follows after `ahead` others is this client's: the receive timestamp that it may
+    /// name, 0 if there is none.
+    pub(crate) fn ask(&mut self, ahead: usize, client: u64) -> u64 {
+        let place = self.flight.place_ahead(ahead);
+        self.met.as_mut().map_or(0, |met| met.ask(place, client))
     }
 
-    /// RFC 9769 §2: a server keeps each transmit timestamp for one request only.
-    pub(crate) fn forget(&mut self, client: usize) {
-        if let Some(met) = self.met.get_mut(client) {
-            *met = 0;
+    /// The client has named it, which it may do once.
+    pub(crate) fn forget(&mut self, client: u64) {
+        if let Some(met) = &mut self.met {
+            met.forget(client);
         }
     }
 
@@ -119,7 +123,7 @@ impl Pairing {
             Ok((place, slot, reply)) => match self.flight.settle(place) {
                 _ if !self.flight.counts(slot.intended) => self.heard = true,
                 State::Settled => self.counts.duplicate += 1,
-                state => self.answered(datagram, &slot, state, &reply),
+                state => self.answered(datagram, (place, &slot), state, &reply),
             },
         }
     }
@@ -143,7 +147,9 @@ impl Pairing {
                 _ if first && self.flight.blame(client) => Invalid::Unwanted,
                 Claim::Origin(_) => Invalid::Origin,
                 Claim::Sequence(_) => Invalid::Mode,
-                Claim::Private { .. } => Invalid::Unwanted,
+                // More of the same answer; or nobody has asked for any.
+                Claim::Private { .. } if self.flight.is_anonymous(client) => Invalid::Unwanted,
+                Claim::Private { .. } => Invalid::Mode,
             });
         };
         let (payload, cookie) = (datagram.payload.unwrap_or_default(), slot.cookie);
@@ -163,7 +169,13 @@ impl Pairing {
         }
     }
 
-    fn answered(&mut self, datagram: &exchange::Reply<'_>, slot: &Slot, state: State, reply: &Reply) {
+    fn answered(
+        &mut self,
+        datagram: &exchange::Reply<'_>,
+        (place, slot): (usize, &Slot),
+        state: State,
+        reply: &Reply,
+    ) {
         self.heard = true;
         self.take_back(slot.kind, state);
         if let Says::Kod(kod) = reply.says {
@@ -184,8 +196,8 @@ impl Pairing {
         self.counts.unsynchronised += u64::from(reply.says == Says::Unsynchronised);
         if slot.kind == Kind::Interleaved {
             self.counts.interleaved += u64::from(reply.stamps.is_none());
-            if let Some(met) = self.met.get_mut(datagram.client) {
-                *met = reply.received.to_bits();
+            if let Some(met) = &mut self.met {
+                met.answered(place, reply.received.to_bits());
             }
         }
         self.measures.intended.record(arrival.at.saturating_sub(slot.intended));

@@ -69,6 +69,11 @@ fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {
             rate(counts.sent)
         ),
     );
+    self::counts(text, counts);
+}
+
+/// Where every request and every datagram went.
+pub(crate) fn counts(text: &mut String, counts: &Counts) {
     line(
         text,
         format_args!(

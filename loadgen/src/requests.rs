@@ -115,13 +115,7 @@ impl Requests {
         if closed && !supply.has(|kind| kind.expects() == Expect::Answer) {
             return refuse("--max waits for answers, and no server must answer these requests: use --rate");
         }
-        match self.sources {
-            Some(_) if supply.has(|kind| kind == Kind::Interleaved) => {
-                refuse("interleaved requests need clients that come back: not with --sources")
-            }
-            Some(prefix) => sources::probe(prefix, target),
-            None => Ok(()),
-        }
+        self.sources.map_or(Ok(()), |prefix| sources::probe(prefix, target))
     }
 
     /// One line about them, unless they are the usual ones.

@@ -219,7 +219,6 @@ impl Plan {
 
     fn tasks(&self) -> Result<Vec<Task>, Failure> {
         let threads = self.cores.len();
-        self.requests.check(self.target, matches!(self.load, Load::Outstanding(_)))?;
         if self.clients < threads {
             let text = format!("{threads} threads need at least as many --clients, not {}", self.clients);
             return Err(Failure::Usage(text));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::accounting::Counts;
-use crate::chart::{self, Axis, Chart, Line, Scale};
+use crate::chart::{self, Axis, Chart, Line, Picture, Scale};
 use crate::condition::Figure;
 use crate::histogram::{Summary, Times};
 use crate::measures::Second;
@@ -64,7 +64,7 @@ fn page(outcome: &Outcome, plan: &Plan) -> String {
         page.warning(&warning.to_string());
     }
     page.heading("What became of the requests");
-    page.table(&["requests", "count", "part"], &accounts(&outcome.counts));
+    page.table(&ACCOUNTS, &accounts(&outcome.counts));
     page.heading("Latency by percentile");
     page.figure(percentiles(outcome));
     page.note(
@@ -101,7 +101,11 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
     )
 }
 
-fn accounts(counts: &Counts) -> Vec<Vec<Cell>> {
+/// The columns of [`accounts`].
+pub(crate) const ACCOUNTS: [&str; 3] = ["requests", "count", "part"];
+
+/// What became of the requests, as rows of a table.
+pub(crate) fn accounts(counts: &Counts) -> Vec<Vec<Cell>> {
     let row = |name: &str, count: u64, of: u64| {
         vec![
             Cell::Text(name.to_owned()),
@@ -141,7 +145,7 @@ fn row(name: &str, summary: Summary) -> Vec<Cell> {
     row
 }
 
-fn percentiles(outcome: &Outcome) -> Option<String> {
+fn percentiles(outcome: &Outcome) -> Option<Picture> {
     let measures = &outcome.measures;
     let line = |name, times: &Times| Line { name, points: times.percentiles(), dots: false };
     let lines = vec![
@@ -150,14 +154,14 @@ fn percentiles(outcome: &Outcome) -> Option<String> {
         line("residence in the server", &measures.residence),
     ];
     let x = Axis { name: "part of all requests", scale: Scale::Log, label: chart::percentile };
-    Chart { x, y: LATENCY, lines }.svg()
+    Chart { x, y: LATENCY, lines }.picture()
 }
 
 /// The axis of times.
 pub(crate) const LATENCY: Axis = Axis { name: "latency", scale: Scale::Log, label: chart::time };
 const TIME: Axis = Axis { name: "time, s", scale: Scale::Linear, label: chart::short };
 
-fn rates(seconds: &[Second]) -> Option<String> {
+fn rates(seconds: &[Second]) -> Option<Picture> {
     let line = |name, count: fn(&Second) -> u64| {
         let points = seconds.iter().enumerate().map(|(at, second)| (at as f64, count(second) as f64));
         Line { name, points: points.collect(), dots: false }
@@ -168,15 +172,15 @@ fn rates(seconds: &[Second]) -> Option<String> {
         line("lost", |second| second.lost),
     ];
     let y = Axis { name: "requests in the second", scale: Scale::Linear, label: chart::short };
-    Chart { x: TIME, y, lines }.svg()
+    Chart { x: TIME, y, lines }.picture()
 }
 
-fn latencies(seconds: &[Second]) -> Option<String> {
+fn latencies(seconds: &[Second]) -> Option<Picture> {
     let line = |name, value: fn(&Second) -> Option<f64>| {
         let points = seconds.iter().enumerate();
         let points = points.filter_map(|(at, second)| value(second).map(|us| (at as f64, us)));
         Line { name, points: points.collect(), dots: false }
     };
     let lines = vec![line("p50", |second| second.p50), line("p99", |second| second.p99)];
-    Chart { x: TIME, y: LATENCY, lines }.svg()
+    Chart { x: TIME, y: LATENCY, lines }.picture()
 }

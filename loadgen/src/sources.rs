@@ -55,10 +55,21 @@ impl Crowd {
         Self { prefix, population }
     }
 
-    /// The source of the next request.
+    /// How many there are.
+    pub(crate) fn members(&self) -> u64 {
+        members(self.prefix)
+    }
+
+    /// Who makes the next request.
     #[inline]
-    pub(crate) fn choose(&mut self, random: &mut fastrand::Rng) -> IpAddr {
-        address(self.prefix, self.population.choose(random))
+    pub(crate) fn choose(&mut self, random: &mut fastrand::Rng) -> u64 {
+        self.population.choose(random)
+    }
+
+    /// The source address of client `member`.
+    #[inline]
+    pub(crate) fn address(&self, member: u64) -> IpAddr {
+        address(self.prefix, member)
     }
 }
 

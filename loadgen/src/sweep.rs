@@ -79,6 +79,8 @@ pub(crate) struct Trial {
 pub(crate) struct Sweep {
     pub(crate) plan: Plan,
     pub(crate) trials: Vec<Trial>,
+    /// What became of the requests of all trials, one that was interrupted too: what the server has met.
+    pub(crate) counts: Counts,
     /// For each limit the result, unless it was interrupted before.
     pub(crate) results: Vec<(Limit, Option<Found>)>,
     pub(crate) interrupted: bool,
@@ -101,6 +103,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<ExitCode, Failure> {
     let mut sweep = Sweep {
         plan,
         trials: Vec::new(),
+        counts: Counts::default(),
         results: limits.into_iter().map(|limit| (limit, None)).collect(),
         interrupted: false,
     };
@@ -168,6 +171,7 @@ impl Sweep {
                     ..self.plan.clone()
                 };
                 let outcome = run::run(&plan, &Progress::new("sweep", plan.duration), stop)?;
+                self.counts.add(&outcome.counts);
                 if outcome.interrupted {
                     self.interrupted = true;
                     return Ok(None);

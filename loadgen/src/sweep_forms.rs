@@ -8,8 +8,8 @@ use crate::chart::{self, Axis, Chart, Line, Scale};
 use crate::histogram::Summary;
 use crate::json;
 use crate::page::{Cell, Page};
-use crate::report::time;
-use crate::run_forms::LATENCY;
+use crate::report::{self, time};
+use crate::run_forms::{self, LATENCY};
 use crate::search::{Ceiling, Found, Verdict};
 use crate::sweep::{Limit, Sweep, Trial};
 
@@ -84,6 +84,8 @@ pub(crate) fn text(sweep: &Sweep) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", drawn.trim_end());
     }
+    text.push_str("\nall trials together:\n");
+    report::counts(&mut text, &sweep.counts);
     text.push('\n');
     for (limit, found) in &sweep.results {
         let _ = writeln!(text, "{}", result(*limit, *found));
@@ -150,6 +152,7 @@ pub(crate) fn json(sweep: &Sweep) -> Value {
         "trial_s": sweep.plan.duration.as_secs_f64(),
         "timeout_s": sweep.plan.timeout.as_secs_f64(),
         "interrupted": sweep.interrupted,
+        "counts": json::counts(&sweep.counts),
         "results": sweep.results.iter().map(|(limit, found)| json!({
             "max_loss": limit.max_loss,
             "max_p99_us": limit.p99,
@@ -190,7 +193,7 @@ pub(crate) fn page(sweep: &Sweep) -> String {
     // A rate that was not offered is no point of the curve.
     let offered = || trials.iter().filter(|trial| trial.offered);
     let points = offered().map(|trial| (trial.rate as f64, 100.0 * trial.loss())).collect();
-    page.figure(Chart { x: rate, y: loss, lines: vec![Line { name: "loss", points, dots: true }] }.svg());
+    page.figure(Chart { x: rate, y: loss, lines: vec![Line { name: "loss", points, dots: true }] }.picture());
     page.heading("Latency against offered rate");
     let line = |name, value: fn(Summary) -> f64| {
         let points = offered().filter_map(|trial| Some((trial.rate as f64, value(trial.latency?))));
@@ -201,11 +204,13 @@ pub(crate) fn page(sweep: &Sweep) -> String {
         line("p99", |latency| latency.p99),
         line("p99.9", |latency| latency.p999),
     ];
-    page.figure(Chart { x: rate, y: LATENCY, lines }.svg());
+    page.figure(Chart { x: rate, y: LATENCY, lines }.picture());
     page.note("From the intended send time: what a client would have waited. Each dot is one trial in which the generator offered the rate.");
     page.heading("Trials");
     let rows: Vec<Vec<Cell>> = trials.iter().map(|trial| row(trial)).collect();
     page.table(&["offered/s", "sent/s", "answers/s", "loss", "p50", "p99", "p99.9", "generator"], &rows);
+    page.heading("What became of the requests of all trials");
+    page.table(&run_forms::ACCOUNTS, &run_forms::accounts(&sweep.counts));
     page.finish()
 }
 

@@ -128,6 +128,11 @@ fn shares_prefix(a: IpAddr, b: IpAddr, length: u32) -> bool {
     }
 }
 
+/// Whether clients of this target have an address each, and not only a port.
+pub(crate) fn has_own_addresses(target: SocketAddr) -> bool {
+    target.is_ipv4() && target.ip().is_loopback()
+}
+
 /// The source address of each client. On the IPv4 loopback every client has an address of its own, 127.0.1.1
 /// and up, so that a server which spreads its clients by address uses all its workers; elsewhere clients
 /// differ by their port alone.
@@ -136,7 +141,7 @@ pub(crate) fn sources(target: SocketAddr, clients: usize) -> Vec<IpAddr> {
     /// What is left of 127.0.0.0/8 from the first on, but for its broadcast address.
     const ADDRESSES: u32 = 0x7FFF_FFFF - FIRST;
     match target.ip() {
-        IpAddr::V4(v4) if v4.is_loopback() => {
+        IpAddr::V4(_) if has_own_addresses(target) => {
             (0..ADDRESSES).cycle().take(clients).map(|n| Ipv4Addr::from(FIRST + n).into()).collect()
         }
         IpAddr::V4(_) => vec![Ipv4Addr::UNSPECIFIED.into(); clients],

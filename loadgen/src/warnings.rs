@@ -5,6 +5,7 @@ use std::fmt;
 use crate::accounting::Invalid;
 use crate::mix::Kind;
 use crate::run::{Load, Outcome, Plan};
+use crate::target;
 
 /// The generator has kept up if it sent at least this part of what was scheduled.
 pub(crate) const KEPT_UP: f64 = 0.99;
@@ -18,8 +19,8 @@ const LAG_PART: f64 = 0.01;
 pub(crate) enum Warning {
     /// The target's host refused.
     Refused,
-    /// Nothing came back.
-    NoAnswer,
+    /// Nothing came back, or nothing that is a reply.
+    NoAnswer { invalid: bool },
     /// The generator could not keep its schedule.
     Behind { achieved: f64 },
     /// The generator sent everything, but a part too late.
@@ -59,7 +60,10 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let control = counts.by_kind[Kind::Mode6 as usize].answered;
     let candidates = [
         (outcome.refused(), Warning::Refused),
-        (counts.answered == 0 && !all_silent && !outcome.refused(), Warning::NoAnswer),
+        (
+            counts.answered == 0 && !all_silent && !outcome.refused(),
+            Warning::NoAnswer { invalid: invalid > 0 },
+        ),
         (achieved < KEPT_UP && open_loop && counts.scheduled > 0, Warning::Behind { achieved }),
         (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
@@ -77,15 +81,15 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
 
 /// Whether nothing but their ports tells the clients apart.
 fn has_one_source(plan: &Plan) -> bool {
-    // On the loopback of IPv4 each has an address of its own.
-    let own_addresses = plan.target.is_ipv4() && plan.target.ip().is_loopback();
-    plan.requests.sources.is_none() && !own_addresses
+    // A result of several hosts names no cores of its own.
+    let one_host = !plan.cores.is_empty();
+    one_host && plan.requests.sources.is_none() && !target::has_own_addresses(plan.target)
 }
 
 impl Warning {
     /// Whether the figures say nothing about the server at the rate that was asked for: exit code 1.
     pub(crate) fn is_failure(self) -> bool {
-        matches!(self, Self::Refused | Self::NoAnswer) || self.is_lag()
+        matches!(self, Self::Refused | Self::NoAnswer { .. }) || self.is_lag()
     }
 
     /// Whether that is the generator's fault.
@@ -97,7 +101,7 @@ impl Warning {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Refused => "refused",
-            Self::NoAnswer => "no_answer",
+            Self::NoAnswer { .. } => "no_answer",
             Self::Behind { .. } => "behind",
             Self::Lag { .. } => "lag",
             Self::SendFailed { .. } => "send_failed",
@@ -120,7 +124,10 @@ impl fmt::Display for Warning {
                 "nothing listens there: all that came back was ICMP \"unreachable\". Start the server, or name its address and port \
                  (TARGET:PORT).",
             ),
-            Self::NoAnswer => f.write_str(
+            Self::NoAnswer { invalid: true } => f.write_str(
+                "no request was answered: what came back is no reply to any of them. Is that an NTP server, and the right port?",
+            ),
+            Self::NoAnswer { invalid: false } => f.write_str(
                 "no request was answered. Is the address right, does a firewall drop UDP on the way, may this client ask (restrict, \
                  allow)?",
             ),

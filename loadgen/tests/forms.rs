@@ -1,6 +1,9 @@
 //! Every form that a result takes, read back by others.
 
+mod python;
 mod schema;
+#[path = "../../tests/support/skip.rs"]
+mod skip;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +17,9 @@ use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::python::python;
 
 /// A server that answers all but those requests whose number `drops` says; it ends with the process.
 fn server(drops: fn(u64) -> bool) -> SocketAddr {
@@ -121,8 +126,91 @@ fn one_run_is_the_same_in_every_form() {
     assert_eq!(logged["lag"].len(), 1_000);
 
     let page = files.text("r.html");
-    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("<svg").count(), 2 * 3);
     assert!(!page.contains("NaN") && !page.contains("src=") && !page.contains("http-equiv"));
+}
+
+/// The reader is a translation of HdrHistogram's own, in Python and C.
+#[test]
+fn an_independent_reader_finds_the_same_in_the_log_and_in_the_document() {
+    const SCRIPT: &str = "
+import json, sys
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
+found = {}
+log = HistogramLogReader(sys.argv[1], HdrHistogram(1, 60_000_000_000, 3))
+while (one := log.get_next_interval_histogram()) is not None:
+    lasts = one.get_end_time_stamp() - one.get_start_time_stamp()
+    found.setdefault(one.get_tag(), [HdrHistogram(1, 60_000_000_000, 3), set(), 0])
+    found[one.get_tag()][0].add(one)
+    found[one.get_tag()][1].add(lasts)
+    found[one.get_tag()][2] += 1
+def figures(histogram):
+    return [histogram.get_total_count(), histogram.get_mean_value(), histogram.get_max_value()]
+tags = {tag: [figures(sum), sorted(lasts), times] for tag, (sum, lasts, times) in found.items()}
+result = json.load(open(sys.argv[2]))
+whole = HdrHistogram.decode(result['latency_us']['intended']['histogram'])
+print(json.dumps({'tags': tags, 'whole': figures(whole)}))
+";
+    let (files, target) = (Directory::new("hdrh"), server(|n| n % 100 == 7).to_string());
+    let [json, hlog] = ["r.json", "r.hlog"].map(|name| files.file(name));
+    let run = ["run", &target, "--rate", "500", "--duration", "2s", "--allow-lag", "--timeout", "300ms"];
+    ntpload(&[&run[..], &["--json", &json, "--hlog", &hlog]].concat());
+    let Some(found) = python("hdrh", SCRIPT, &[&hlog, &json]) else { return };
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let result = files.json("r.json");
+    assert_eq!(found["whole"][0], 990);
+    let figure = |name: &str| result["latency_us"]["intended"][name].as_f64().unwrap();
+    // Libraries differ in how they round ranks, and where in a bucket a value is.
+    for (theirs, ours) in [(1, "mean"), (2, "max")] {
+        let part = found["whole"][theirs].as_f64().unwrap() / 1e3 / figure(ours);
+        assert!((0.999..=1.001).contains(&part), "{ours}: {found} {result:#}");
+    }
+    assert_eq!(found["tags"]["intended"][0], found["whole"], "the seconds add up to the whole");
+    for (tag, count) in [("intended", 990), ("wire", 990), ("residence", 990), ("lag", 1_000)] {
+        let of_tag = &found["tags"][tag];
+        assert_eq!(of_tag[0][0], count, "{tag}: {found}");
+        // Replies may still be waited for in a third second.
+        assert_eq!(of_tag[1], json!([1_000.0]), "intervals of a second: {found}");
+        assert!((2..=3).contains(&of_tag[2].as_u64().unwrap()), "{found}");
+    }
+    let offsets = ["offset", "offset_negative"].map(|tag| found["tags"][tag][0][0].as_u64().unwrap_or(0));
+    assert_eq!(offsets.iter().sum::<u64>(), 990, "{found}");
+}
+
+#[test]
+fn an_independent_validator_accepts_every_document_and_no_other() {
+    const SCRIPT: &str = "
+import copy, json, sys
+from jsonschema import Draft202012Validator
+schema = json.load(open(sys.argv[1]))
+Draft202012Validator.check_schema(schema)
+validator = Draft202012Validator(schema)
+for path in sys.argv[2:]:
+    document = json.load(open(path))
+    validator.validate(document)
+    for spoil in (lambda d: d.update(version=2), lambda d: d.update(more=1), lambda d: d.pop('ntpload'),
+                  lambda d: d['counts'].update(sent=-1) if 'counts' in d else d.clear(),
+                  lambda d: d['counts'].update(answered=0.5) if 'counts' in d else d.clear()):
+        spoiled = copy.deepcopy(document)
+        spoil(spoiled)
+        assert not validator.is_valid(spoiled), path
+    print('valid')
+";
+    let (files, target) = (Directory::new("schema"), server(|n| n % 100 == 7).to_string());
+    let [run, other, sum, sweep, plan] =
+        ["r.json", "o.json", "m.json", "s.json", "p.json"].map(|name| files.file(name));
+    let load = ["--rate", "500", "--duration", "300ms", "--timeout", "200ms"];
+    ntpload(&[&["run", &target, "--json", &run], &load[..]].concat());
+    ntpload(&[&["run", &target, "--json", &other, "--mix", "public"], &load[..]].concat());
+    ntpload(&["merge", &run, &other, "--json", &sum]);
+    let bounds = ["--from", "100", "--to", "200", "--duration", "200ms", "--timeout", "100ms"];
+    ntpload(&[&["sweep", &target, "--json", &sweep, "--max-loss", "0,10%"], &bounds[..]].concat());
+    ntpload(&["plan", "--clients", "1M", "--sweep", &sweep, "--json", &plan]);
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/result.json");
+    let documents = [schema, &run, &other, &sum, &sweep, &plan];
+    let Some(said) = python("jsonschema", SCRIPT, &documents) else { return };
+    assert_eq!(said, "valid\n".repeat(5));
 }
 
 #[test]
@@ -185,7 +273,7 @@ fn a_sweep_leads_to_a_plan() {
     );
     let trials = result["trials"].as_array().unwrap();
     assert_eq!(files.text("s.csv").lines().count(), 1 + trials.len());
-    assert_eq!(files.text("s.html").matches("<svg").count(), 2);
+    assert_eq!(files.text("s.html").matches("<svg").count(), 2 * 2);
 
     let demand = ["plan", "--clients", "1M", "--poll", "1000", "--peak", "2", "--headroom", "50%"];
     let source = ["--sweep", &json, "--server-cores", "2", "--json", &plan];

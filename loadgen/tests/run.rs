@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -275,12 +275,105 @@ fn an_interrupted_run_tells_what_it_has() {
         .spawn()
         .unwrap();
     thread::sleep(Duration::from_secs(1));
-    let signalled = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
-    assert!(signalled.success());
+    // Twice, as `timeout -s INT` does: first the process, then its group.
+    signal(&child, "kill -INT PID; kill -INT PID");
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("(interrupted)") && text.contains("p99"), "{text}");
     assert_eq!(output.status.code(), Some(130));
+}
+
+/// Replies that never come are waited for, but not by a user who has had enough.
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
+    let server = Server::start(|_| Deed::Drop);
+    let target = server.address.to_string();
+    let child = Command::new(env!("CARGO_BIN_EXE_ntpload"))
+        .args(["run", &target, "--rate", "10", "--duration", "60s", "--timeout", "60s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    signal(&child, "kill -INT PID; sleep 1; kill -INT PID");
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert_eq!((output.status.code(), output.stdout), (Some(130), Vec::new()));
+}
+
+#[test]
+fn an_interrupted_sweep_accounts_for_all_that_was_asked() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let server = Server::start({
+        let asked = Arc::clone(&asked);
+        move |_| {
+            asked.fetch_add(1, Relaxed);
+            Deed::Answer
+        }
+    });
+    let target = server.address.to_string();
+    let sweep = ["sweep", &target, "--from", "500", "--to", "700", "--duration", "2s", "--json", "-"];
+    let child =
+        Command::new(env!("CARGO_BIN_EXE_ntpload")).args(sweep).stdout(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_secs(3));
+    signal(&child, "kill -INT PID");
+    let output = child.wait_with_output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["interrupted"], output.status.code()), (&Value::from(true), Some(130)));
+    assert_counts(&json, &[("answered", asked.load(Relaxed)), ("lost", 0)]);
+    assert!(json["trials"].as_array().unwrap().len() < 2, "{json:#}");
+}
+
+/// Runs a shell's command about the process PID.
+fn signal(child: &Child, command: &str) {
+    let command = command.replace("PID", &child.id().to_string());
+    assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+}
+
+/// What nobody may have is refused before anything is sent; what is only not allowed yet is taken.
+#[test]
+fn clients_are_as_many_as_files_and_ports_allow() {
+    let server = Server::start(|_| Deed::Answer);
+    let run = format!(
+        "{} run {} --rate 1k --duration 200ms --allow-lag --clients 200",
+        env!("CARGO_BIN_EXE_ntpload"),
+        server.address
+    );
+    let limited = |limit: &str| {
+        let output = Command::new("sh").args(["-c", &format!("ulimit {limit} && {run}")]).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = limited("-S -n 100");
+    assert!(code == Some(0) && text.contains("from 200 clients"), "{text}");
+    let (code, text) = limited("-n 100");
+    assert!(code == Some(1) && text.contains("264 open files") && text.contains("ulimit -n 264"), "{text}");
+    let output = ntpload(&["run", "::1", "--rate", "1", "--clients", "70000"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("ip_local_port_range") || said.contains("ulimit"), "{said}");
+}
+
+#[test]
+fn a_server_that_answers_garbage_is_told_from_one_that_is_silent() {
+    // What looks like a part of a private response, of a control response, of nothing, and nothing at all.
+    let server = Server::start(|n| match n % 4 {
+        0 => Deed::Patch(0, &[0x97, 0x01]),
+        1 => Deed::Patch(0, &[0x16, 0x82, 9, 9]),
+        2 => Deed::Patch(24, &[0xFF; 24]),
+        _ => Deed::Cut(0),
+    });
+    let (json, code) = run(server.address, &["--rate", "400", "--duration", "1s", "--timeout", "300ms"]);
+    let reasons =
+        [("invalid_reasons.mode", 200), ("invalid_reasons.origin", 100), ("invalid_reasons.length", 100)];
+    assert_counts(&json, &[&[("answered", 0), ("lost", 400), ("invalid", 400)], &reasons[..]].concat());
+    let warnings = json["warnings"].as_array().unwrap();
+    assert_eq!((&warnings[0], code), (&"no_answer".into(), 1));
+    assert!(!warnings.contains(&"unwanted".into()), "{warnings:?}");
+    let target = server.address.to_string();
+    let output = ntpload(&["run", &target, "--rate", "100", "--duration", "100ms", "--timeout", "100ms"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("what came back is no reply"), "{text}");
 }
 
 #[test]
@@ -303,6 +396,7 @@ fn command_lines_that_cannot_be_are_refused() {
         &["run", "127.0.0.1", "--rate", "0"],
         &["run", "127.0.0.1", "--rate", "1M", "--timeout", "1h"],
         &["run", "127.0.0.1", "--rate", "1", "--cpus", "100000"],
+        &["run", "127.0.0.1", "--rate", "1", "--cpus", "0,0"],
         &["run", "127.0.0.1", "--rate", "1", "--clients", "0"],
         &["run", "8.8.8.8", "--rate", "1"],
         &["run", "192.0.2.1", "--rate", "10001", "--yes-i-operate-this-server"],

@@ -36,7 +36,7 @@ enum Command {
     /// Report everything in an ntp.conf that is wrong, ignored or not active
     Check(check::Args),
     /// Serve with the options of ntpd; the same as being called by this name
-    Ntpd(ntpd::Args),
+    Ntpd(Box<ntpd::Args>),
     /// Ask a server about its state, as ntpq does; the same as being called by this name
     Ntpq(ntpq::Args),
     /// Ask a server for the time, without setting anything
@@ -48,7 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let called_as = arguments.first().and_then(|first| Path::new(first).file_name()).unwrap_or_default();
     let command = match called_as.to_str() {
-        Some("ntpd") => Some(Command::Ntpd(ntpd::Args::parse_from(arguments))),
+        Some("ntpd") => Some(Command::Ntpd(Box::new(ntpd::Args::parse_from(arguments)))),
         Some("ntpq") => Some(Command::Ntpq(ntpq::Args::parse_from(arguments))),
         _ => Cli::parse_from(arguments).command,
     };
@@ -56,7 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve::run_embedded_default(),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
-        Some(Command::Ntpd(args)) => ntpd::run(args),
+        Some(Command::Ntpd(args)) => ntpd::run(*args),
         Some(Command::Ntpq(args)) => ntpq::run(&args),
         Some(Command::Query(args)) => query::run(&args),
     }

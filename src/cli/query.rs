@@ -15,7 +15,7 @@ const NTP_PORT: u16 = 123;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Ask so many times, two seconds apart, and tell the answer with the shortest round trip
-    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1, value_parser = parse_count)]
     count: u16,
     /// One JSON object
     #[arg(long)]
@@ -116,6 +116,11 @@ fn reference_id(answer: &Answer) -> String {
         }
         _ => Ipv4Addr::from(octets).to_string(),
     }
+}
+
+fn parse_count(text: &str) -> Result<u16, String> {
+    let count = text.parse().ok().filter(|count| (1..=1000).contains(count));
+    count.ok_or_else(|| "expected a number from 1 to 1000".to_owned())
 }
 
 /// HOST, HOST:PORT, V6, [V6] or [V6]:PORT; a V6 may have a scope, as in fe80::1%eth0.

@@ -256,6 +256,13 @@ impl Association {
         self.next_poll = self.next_poll.map(|at| at.min(earliest));
     }
 
+    /// Asks as often as is allowed, from the next time on.
+    pub(super) fn ask_soon(&mut self, now: Duration) {
+        self.poll.hurry();
+        let soon = after(now, self.poll.interval(0));
+        self.next_poll = self.next_poll.map(|at| at.min(soon));
+    }
+
     /// The clock was stepped: a reply under way has stamps of two times.
     pub(super) fn void_exchange(&mut self) {
         self.asked = None;
@@ -355,12 +362,16 @@ impl Association {
             self.next_poll = Some(after(sent, BURST_SPACING).max(now.monotonic));
         }
         if !clock.is_sound {
-            return Outcome::Sample { verdict: Verdict::Rejected, is_new };
+            return Outcome::Sample { verdict: Verdict::Doubtful, is_new };
         }
         let on_wire = OnWire::new(datagram.sent, reply, datagram.received);
         let verdict = self.measure(on_wire, datagram, now, clock);
-        if verdict != Verdict::Rejected && !self.is_bursting() {
-            self.poll.adapt(&self.estimator);
+        match verdict {
+            _ if self.is_bursting() => {}
+            Verdict::Accepted => self.poll.adapt(&self.estimator),
+            // Something moved, or seems to have: to find out must not take hours.
+            Verdict::Doubtful | Verdict::Restarted => self.ask_soon(now.monotonic),
+            Verdict::Congested => {}
         }
         Outcome::Sample { verdict, is_new }
     }

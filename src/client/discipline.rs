@@ -19,8 +19,9 @@ const TICK_STEP: f64 = 1.0 / ClockRate::NOMINAL_TICK as f64;
 const FAST_CORRECTIONS: u32 = 8;
 const FAST_SLEW: f64 = 1.0;
 
-/// Later ones are spread out: slews are errors of the frequency.
-const SLOW_SLEW: f64 = 32.0;
+/// Later ones are spread out, because slews are errors of the frequency: over as long as the last correction
+/// is ago, but no less and no more than this, in seconds.
+const SLOW_SLEW: (f64, f64) = (32.0, 64.0);
 
 /// A slew beyond ±500 ppm is never planned for longer, in seconds: who kills the process in the middle leaves
 /// a clock that runs on so.
@@ -61,6 +62,9 @@ pub(super) struct Discipline {
     /// Since when the present rate holds.
     rate_since: Duration,
     last: Duration,
+    /// When the clock was corrected last, and how many seconds after the time before.
+    corrected: Duration,
+    spacing: f64,
     /// The clock was set or found right once.
     is_set: bool,
     /// Corrections that are still to be fast.
@@ -82,6 +86,8 @@ impl Discipline {
             slew_ends: None,
             rate_since: now,
             last: now,
+            corrected: now,
+            spacing: 0.0,
             is_set: false,
             fast_left: FAST_CORRECTIONS,
             exceeding_since: None,
@@ -208,6 +214,8 @@ impl Discipline {
         self.exceeding_since = None;
         self.foreign_jump = 0.0;
         self.is_set = true;
+        self.spacing = between(now, self.corrected);
+        self.corrected = now;
         self.remaining = -(error + step);
         let base = self.rate.base_ppm * 1e-6;
         let corrected = (base - frequency.unwrap_or(0.0)).clamp(-FREQUENCY_MAX, FREQUENCY_MAX);
@@ -244,7 +252,7 @@ impl Discipline {
     /// Lets the clock run with frequency correction `base` and, if something remains, slewed towards it.
     fn plan(&mut self, base: f64, now: Duration, actions: &mut VecDeque<Action>) {
         let is_fast = self.is_acquiring();
-        let longest = if is_fast { FAST_SLEW } else { SLOW_SLEW };
+        let longest = if is_fast { FAST_SLEW } else { self.spacing.clamp(SLOW_SLEW.0, SLOW_SLEW.1) };
         let limit = self.settings.max_slew_ppm * 1e-6;
         let wanted = (self.remaining / longest).clamp(-limit, limit);
         let rate = if self.remaining.abs() < NEGLIGIBLE {

@@ -21,10 +21,19 @@ pub struct Sample {
 pub enum Verdict {
     /// It was taken.
     Accepted,
-    /// It is too far from what was expected, or waited too long on the way.
-    Rejected,
+    /// It waited too long on the way to say anything.
+    Congested,
+    /// It is too far from what was expected: not taken, unless the next ones say the same.
+    Doubtful,
     /// It was one too many that did not fit: the clock, or the path, is taken to have jumped, and it was taken.
     Restarted,
+}
+
+impl Verdict {
+    /// Whether the sample went into the estimate.
+    pub const fn is_taken(self) -> bool {
+        matches!(self, Self::Accepted | Self::Restarted)
+    }
 }
 
 /// What is known about the local clock, as of the last [`Estimator::advance`]. Seconds, and seconds per second.

@@ -62,7 +62,7 @@ use std::time::Duration;
 
 use self::association::{Association, ClockFacts, Outcome};
 use self::discipline::Discipline;
-use self::estimator::{Estimator, Verdict};
+use self::estimator::Estimator;
 use self::exchange::FLAWS;
 use self::names::Line;
 use self::system::System;
@@ -268,10 +268,10 @@ impl Client {
                 if is_new {
                     self.actions.push_back(Action::Log(Notice::Reachable(source)));
                 }
-                if verdict == Verdict::Rejected {
-                    self.survey(now);
-                } else {
+                if verdict.is_taken() {
                     self.steer(at, verdict, now);
+                } else {
+                    self.survey(now);
                 }
             }
             Outcome::SlowDown => {

@@ -71,7 +71,7 @@ impl Client {
             self.follow(&survey, now);
             self.save_drift(now);
         } else if self.discipline.is_waiting_to_step() {
-            self.associations[at].poll.hurry();
+            self.associations[at].ask_soon(now.monotonic);
         }
     }
 

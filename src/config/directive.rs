@@ -59,13 +59,8 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     ),
     honour("nic", interface::interface, "another name of `interface`"),
     // Keys.
-    later("keys", files::keys, "file of symmetric keys", &inactive::KEYS),
-    later(
-        "trustedkey",
-        files::trusted_key,
-        "key ids in use, 1–65535: `trustedkey 1 5 (10 ... 20)`",
-        &inactive::KEYS,
-    ),
+    honour("keys", files::keys, "file of symmetric keys, one a line: `ID TYPE KEY [HOSTS]`"),
+    honour("trustedkey", files::trusted_key, "key ids in use, 1–65535: `trustedkey 1 5 (10 ... 20)`"),
     later(
         "controlkey",
         files::control_key,

@@ -21,6 +21,13 @@ pub struct Position {
     pub(super) sequence: u32,
 }
 
+impl Position {
+    /// A place in a file that is named here.
+    pub fn within(&self, file: &Arc<Path>, line: u32, column: u32) -> Self {
+        Self { file: Arc::clone(file), line, column, sequence: self.sequence }
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}:{}", self.file.display(), self.line, self.column)
@@ -134,12 +141,6 @@ impl Findings {
         }
     }
 
-    /// Adds one after the findings that stand before it in the files; for what is found once they were read.
-    pub fn insert(&mut self, finding: Finding) {
-        self.push(finding);
-        self.sort();
-    }
-
     /// Adds one of `kind`, or counts the line if there is one already.
     pub(super) fn push_once(&mut self, kind: Kind, finding: Finding) {
         let line = finding.position.sequence;
@@ -163,8 +164,9 @@ impl Findings {
     }
 
     /// Brings the findings into the order in which a reader meets them.
-    pub(super) fn sort(&mut self) {
-        self.kept.sort_by_key(|finding| (finding.position.sequence, finding.position.column));
+    pub fn sort(&mut self) {
+        // Lines differ, but for the sequence, only in a file that is no configuration.
+        self.kept.sort_by_key(|Finding { position, .. }| (position.sequence, position.line, position.column));
         // The indexes of `once` are void now.
         self.once.clear();
     }

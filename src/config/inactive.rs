@@ -14,7 +14,6 @@ const fn feature(name: &'static str, meanwhile: &'static str) -> Feature {
     Feature { name, meanwhile }
 }
 
-pub(super) static KEYS: Feature = feature("keys", "requests authenticated with a key get no answer");
 pub(super) static CONTROL: Feature = feature("control", "control messages (ntpq) get no answer");
 pub(super) static MONITOR: Feature = feature("monitor", "clients are not recorded");
 pub(super) static TIME1: Feature = feature("time1", "the local clock is served without the correction");

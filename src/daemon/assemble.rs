@@ -1,7 +1,8 @@
-//! The one place that knows ntp.conf, the server and the client: a configuration becomes addresses, sources and
-//! an access list.
+//! The one place that knows ntp.conf, the server and the client: a configuration becomes addresses, sources,
+//! an access list, a rate limit and keys.
 
 mod client_settings;
+mod rate_limit;
 
 pub(super) use client_settings::is_slew_only;
 
@@ -14,9 +15,12 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
+use self::rate_limit::rate_limit;
 use super::addresses::{self, Addresses};
+use super::configuration::Loaded;
 use super::drift_file::DriftFile;
 use super::{CoreChoice, Failure, Options, configuration, logging};
+use crate::auth::KeyTable;
 use crate::client;
 use crate::config::{self, Config, Family, Findings, Mru, Restriction, Severity};
 use crate::limits;
@@ -41,15 +45,27 @@ pub(super) struct Plan {
     monitor: bool,
     /// Clients that each worker remembers for `mrulist`.
     pub(super) monitored: usize,
+    keys: Arc<KeyTable>,
     names: Names,
     pid_file: Option<PathBuf>,
+}
+
+/// What may change while the process runs.
+pub(super) struct Reread {
+    settings: client::Settings,
+    access: Arc<AccessList>,
+    limit: RateLimit,
+    monitor: bool,
+    /// `None` if they cannot be read any more: the old ones stay.
+    keys: Option<Arc<KeyTable>>,
+    names: Names,
 }
 
 impl Plan {
     /// Reads the configuration; its findings are logged. A bad line is dropped and the rest holds, as in
     /// ntpd.
     pub(super) fn read(options: &Options) -> Result<Self, Failure> {
-        let (config, findings) = match &options.config {
+        let Loaded { config, findings, keys } = match &options.config {
             Some(path) => configuration::load(path, &options.directives),
             None => configuration::embedded_default(&options.directives),
         }
@@ -78,31 +94,62 @@ impl Plan {
             limit: rate_limit(&config),
             monitor: config.monitor(),
             monitored,
+            keys: keys.map(Arc::new).unwrap_or_default(),
             names,
             pid_file: config.pid_file.map(|file| file.value),
         })
     }
 
-    /// SIGHUP: takes access list, rate limit and sources from the file as it is now. Any error in it leaves
-    /// everything as it was.
-    pub(super) fn reread(&mut self, options: &Options, path: &Path) -> Result<(), String> {
-        let (config, findings) =
-            configuration::load(path, &options.directives).map_err(|unreadable| unreadable.to_string())?;
-        log_findings(&findings);
-        if findings.errors() > 0 {
-            return Err(format!("{} has errors (see above)", path.display()));
-        }
-        self.access = access_list(&config, &mut self.names).map_err(|problem| problem.to_string())?;
-        self.limit = rate_limit(&config);
-        self.monitor = config.monitor();
+    /// SIGHUP: what reads the file as it is now. It may take as long as disks and resolvers take, so it is
+    /// for a thread of its own.
+    pub(super) fn reread(
+        &self,
+        options: &Options,
+        path: &Path,
+    ) -> impl FnOnce() -> Result<Reread, String> + Send + 'static {
+        let (options, path, mut names) = (options.clone(), path.to_owned(), self.names.clone());
         let (precision, drift_ppm) = (self.settings.precision, self.settings.drift_ppm);
-        self.settings = client_settings::settings(options, &config, precision, drift_ppm);
-        Ok(())
+        move || {
+            let Loaded { config, findings, keys } = configuration::load(&path, &options.directives)
+                .map_err(|unreadable| unreadable.to_string())?;
+            log_findings(&findings);
+            if findings.errors() > 0 {
+                return Err(format!("{} has errors (see above)", path.display()));
+            }
+            let access = access_list(&config, &mut names).map_err(|problem| problem.to_string())?;
+            let settings = client_settings::settings(&options, &config, precision, drift_ppm);
+            if keys.is_none() {
+                warn!(
+                    "the keys that were read before stay in force: whom --user names must be able to read them"
+                );
+            }
+            Ok(Reread {
+                settings,
+                access,
+                limit: rate_limit(&config),
+                monitor: config.monitor(),
+                keys: keys.map(Arc::new),
+                names,
+            })
+        }
+    }
+
+    /// Puts in force what was read again.
+    pub(super) fn adopt(&mut self, Reread { settings, access, limit, monitor, keys, names }: Reread) {
+        self.settings = settings;
+        self.access = access;
+        self.limit = limit;
+        self.monitor = monitor;
+        if let Some(keys) = keys {
+            self.keys = keys;
+        }
+        self.names = names;
     }
 
     /// What workers answer from now on.
     pub(super) fn serving_state(&self, system: SystemVariables) -> ServingState {
-        ServingState { system, access: Arc::clone(&self.access), limit: self.limit, monitor: self.monitor }
+        let (access, keys) = (Arc::clone(&self.access), Arc::clone(&self.keys));
+        ServingState { system, access, limit: self.limit, monitor: self.monitor, keys }
     }
 
     pub(super) fn write_pid_file(&self) {
@@ -149,36 +196,6 @@ fn log_findings(findings: &Findings) {
 fn drift_file(config: &Config) -> Option<DriftFile> {
     let file = config.drift_file.as_ref().filter(|_| !config.associations.is_empty())?;
     Some(DriftFile::new(file.value.clone()))
-}
-
-/// ntpd's `discard` and ntpsec's `limit` as one token bucket. Where both are, the stricter of their numbers
-/// hold; where neither is, ntpsec's defaults do, because ntpd's would refuse three requests in a row.
-fn rate_limit(config: &Config) -> RateLimit {
-    /// What ntpd's average leaves room for.
-    const DISCARD_BURST: u32 = 8;
-    const SECOND: f64 = 1e9;
-    let every = |per_second: f64| (SECOND / per_second) as u64;
-    let seconds = |seconds: u64| seconds * SECOND as u64;
-
-    let limit = config.limit.unwrap_or_default();
-    let mut bucket = RateLimit {
-        headway_ns: every(limit.average_per_second),
-        burst: limit.burst_packets as u32,
-        kod_headway_ns: if limit.kod_per_second > 0.0 { every(limit.kod_per_second) } else { 0 },
-        sources: match config.mru {
-            Mru::Entries(entries) => entries as usize,
-            Mru::Kilobytes(kilobytes) => kilobytes as usize * 1024 / limits::LIMITED_SOURCE_BYTES,
-        }
-        .min(limits::LIMITED_SOURCES_MAX),
-        ..RateLimit::default()
-    };
-    if let Some(discard) = config.discard {
-        bucket.headway_ns = bucket.headway_ns.max(seconds(1 << discard.average_log2_seconds));
-        bucket.burst = bucket.burst.min(DISCARD_BURST);
-        // Requests that left the client so far apart may arrive a little closer.
-        bucket.minimum_ns = seconds(discard.minimum_seconds.into()) / 16 * 15;
-    }
-    bucket
 }
 
 /// How many clients `mrulist` can show. All memory is there from the start, so there is none for a list that
@@ -228,7 +245,7 @@ fn access_flags(flags: config::RestrictFlags) -> AccessFlags {
 }
 
 /// Addresses of the host names in `restrict` lines, as they were last found.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Names(HashMap<String, Vec<IpAddr>>);
 
 impl Names {
@@ -255,26 +272,6 @@ mod tests {
 
     fn config(text: &str) -> Config {
         config::load(Path::new("test.conf"), &mut |_| Ok(text.into())).expect("it is in memory").0
-    }
-
-    #[test]
-    fn k7_discard_and_limit_become_one_bucket() {
-        let of = |text: &str| rate_limit(&config(text));
-        let default = RateLimit::default();
-        assert_eq!(of(""), default, "ntpsec's");
-        let ntpd = RateLimit { headway_ns: 8_000_000_000, burst: 8, minimum_ns: 1_875_000_000, ..default };
-        assert_eq!(of("discard\n"), default, "a line without options is an error");
-        assert_eq!(of("discard minimum 2\n"), ntpd, "and the rest of ntpd's defaults");
-        assert_eq!(of("discard average 0 minimum 0\n"), RateLimit { burst: 8, ..default });
-        let ntpsec = RateLimit { headway_ns: 100_000_000, burst: 5, kod_headway_ns: 0, ..default };
-        assert_eq!(of("limit average 10 burst 5 kod 0\n"), ntpsec);
-        let both = RateLimit { burst: 5, kod_headway_ns: 0, ..ntpd };
-        assert_eq!(of("limit average 10 burst 5 kod 0\ndiscard average 3\n"), both);
-        assert_eq!(of("mru maxdepth 600\n").sources, 600);
-        assert_eq!(of("mru maxmem 1024\n").sources, limits::LIMITED_SOURCES);
-        assert_eq!(of("mru maxmem 4294967295\n").sources, limits::LIMITED_SOURCES_MAX);
-        // The least and the most that may be written.
-        of("limit average 0.001 burst 1000000 kod 1e-300\ndiscard average 17 minimum 3600\n");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::following::Following;
 use super::kernel_clock::KernelClock;
 use super::resolver::Resolver;
 use crate::client::{
-    Action, AssociationId, Client, ClockControl, ClockRate, Event, Family, Notice, Now, Received, Request,
-    Settings, StampKind,
+    Action, AssociationId, Client, ClockControl, Event, Family, Notice, Now, Received, Request, Settings,
+    StampKind,
 };
 use crate::datapath::to_ntp;
 use crate::limits;
@@ -33,8 +33,6 @@ pub(super) struct ClientLoop {
     resolver: Resolver,
     clock: Option<KernelClock>,
     drift: Option<DriftFile>,
-    /// Whether the clock has a frequency that was measured in this run.
-    has_measured: bool,
     dscp: u8,
     poll: PollSet,
     /// The associations whose sockets `poll` has, behind the waker.
@@ -90,7 +88,6 @@ impl ClientLoop {
             resolver: Resolver::new(waker),
             clock,
             drift,
-            has_measured: false,
             dscp,
             poll: PollSet::default(),
             polled: Vec::new(),
@@ -152,8 +149,8 @@ impl ClientLoop {
     /// The last thing to be done: the clock goes on without a slew, and its frequency is kept for the next
     /// start.
     pub(super) fn finish(mut self) {
-        let base_ppm = self.clock.take().map(|clock| clock.base_ppm());
-        if let (Some(ppm), Some(drift), true) = (base_ppm, &mut self.drift, self.has_measured) {
+        self.clock = None;
+        if let (Some(ppm), Some(drift)) = (self.client.drift_ppm(), &mut self.drift) {
             drift.write(ppm);
         }
     }
@@ -233,7 +230,7 @@ impl ClientLoop {
                     }
                 }
                 Action::Step(seconds) => self.adjust(|clock| clock.step(seconds)),
-                Action::Rate(rate) => self.set_rate(rate),
+                Action::Rate(rate) => self.adjust(|clock| clock.set_rate(rate)),
                 Action::KernelStatus(status) => self.adjust(|clock| clock.set_status(status)),
                 Action::PublishSystem => self.changes.system = true,
                 Action::PublishAssociations => self.changes.following = true,
@@ -253,11 +250,6 @@ impl ClientLoop {
             Ok(exchange) => drop(self.exchanges.insert(id, exchange)),
             Err(_) => self.setbacks.push(Setback::Unsent(id)),
         }
-    }
-
-    fn set_rate(&mut self, rate: ClockRate) {
-        self.has_measured = true;
-        self.adjust(|clock| clock.set_rate(rate));
     }
 
     /// Without leave to adjust the clock there is none to adjust from now on.

@@ -1,5 +1,5 @@
-//! The machine's clock while it is ours to adjust. Whatever happens, it is left without a slew: a process that
-//! ends in the middle of one would leave a clock that is up to 8 % fast.
+//! The machine's clock while it is ours to adjust. Whatever happens, it is left without a slew: a process
+//! that ends in the middle of one would leave a clock that is up to 8 % fast.
 
 use std::io;
 use std::panic;
@@ -58,11 +58,6 @@ impl KernelClock {
             maximum_error: duration(status.maximum_error),
             estimated_error: duration(status.estimated_error),
         })
-    }
-
-    /// The frequency that the clock has without a slew, in parts per million.
-    pub(super) fn base_ppm(&self) -> f64 {
-        base_ppm()
     }
 }
 

@@ -20,15 +20,16 @@ mod signals;
 mod status;
 mod workers;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
-use crossbeam::channel;
+use crossbeam::channel::{self, Receiver, TryRecvError};
 use tracing::{info, warn};
 
-use self::assemble::Plan;
+use self::assemble::{Plan, Reread};
 use self::client_loop::{Changes, ClientLoop};
 use self::following::Following;
 use self::kernel_clock::KernelClock;
@@ -42,6 +43,7 @@ use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
 use crate::sys::socket::{ServeSocket, SocketOptions};
+use crate::sys::thread::without_signals;
 
 pub use listen::ListenError;
 pub use workers::DatapathChoice;
@@ -168,7 +170,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         metrics::serve(listener, status.clone())?;
     }
     announce(&plan, &sockets, &workers, &clock_in_words);
-    Daemon { options, plan, client, publisher, following, signals, workers, status }.supervise()
+    Daemon { options, plan, client, publisher, following, signals, workers, status, reading: None }
+        .supervise()
 }
 
 /// The daemon thread, once everything runs.
@@ -181,6 +184,8 @@ struct Daemon<'a> {
     signals: Signals,
     workers: Workers,
     status: Status,
+    /// A configuration that is being read again.
+    reading: Option<Receiver<Result<Reread, String>>>,
 }
 
 impl Daemon<'_> {
@@ -205,9 +210,11 @@ impl Daemon<'_> {
                 self.workers.stop();
                 return Err(error.into());
             }
-            if self.signals.take_reload() {
+            // One at a time: a SIGHUP that comes meanwhile is for the next.
+            if self.reading.is_none() && self.signals.take_reload() {
                 self.reload();
             }
+            self.adopt_reloaded();
             self.publish(changes);
             if self.signals.take_report() {
                 logging::print(&self.status.json());
@@ -224,18 +231,39 @@ impl Daemon<'_> {
         }
     }
 
-    /// SIGHUP: restrict lines and sources are read again; sockets stay open. A file that cannot be read or has
-    /// errors changes nothing.
+    /// SIGHUP: restrict lines and sources are read again, beside this thread, which goes on following the
+    /// clock; sockets stay open.
     fn reload(&mut self) {
         let Some(path) = &self.options.config else {
             return info!("reload: there is no configuration file, the embedded default stays");
         };
-        match self.plan.reread(self.options, path) {
-            Ok(()) => {
-                info!(
-                    "reload: {} is in force; listening addresses and workers stay as they were",
-                    path.display()
-                );
+        let (reread, waker) = (self.plan.reread(self.options, path), self.signals.waker());
+        let (done, outcome) = channel::bounded(1);
+        let thread = thread::Builder::new().name("reload".to_owned());
+        let started = without_signals(|| {
+            thread.spawn(move || {
+                let _ = done.send(reread());
+                let _ = waker.map(|waker| waker.map(|mut waker| waker.write(&[0])));
+            })
+        });
+        match started {
+            Ok(_) => self.reading = Some(outcome),
+            Err(error) => warn!("reload: {error}; the old configuration stays in force"),
+        }
+    }
+
+    /// A file that cannot be read or has errors changes nothing.
+    fn adopt_reloaded(&mut self) {
+        let outcome = match self.reading.as_ref().map(Receiver::try_recv) {
+            None | Some(Err(TryRecvError::Empty)) => return,
+            Some(Ok(outcome)) => outcome,
+            Some(Err(TryRecvError::Disconnected)) => Err("the reader has failed".to_owned()),
+        };
+        self.reading = None;
+        match outcome {
+            Ok(reread) => {
+                info!("reload: the file is in force; listening addresses and workers stay as they were");
+                self.plan.adopt(reread);
                 self.client.reload(self.plan.settings.clone());
                 self.publish(Changes { system: true, following: true });
             }

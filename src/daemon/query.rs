@@ -90,8 +90,8 @@ pub enum QueryError {
 }
 
 impl Answer {
-    /// The largest error that the answer may have, in seconds: RFC 5905's root distance, of the server and of the
-    /// way to it.
+    /// The largest error that the answer may have, in seconds: RFC 5905's root distance, of the server and
+    /// of the way to it.
     pub fn root_distance(&self) -> f64 {
         let precision = 2f64.powi(self.precision.into());
         (self.root_delay + self.delay) / 2.0 + self.root_dispersion + precision + PHI * self.delay

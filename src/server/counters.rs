@@ -26,6 +26,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// A MAC that its key does not make of this request.
+    BadMac => "bad_mac",
     /// The clock was set while the request waited, so receive and transmit stamps are of different
     /// timescales.
     ClockStepped => "clock_stepped",
@@ -59,7 +61,7 @@ reasons! {
     SharedDestination => "shared_destination",
     /// Fewer than 48 octets.
     Short => "short",
-    /// A MAC whose key is not known here.
+    /// A MAC whose key is not known here, not trusted, or not for the source.
     UnknownKey => "unknown_key",
     /// A version other than 1 to 4.
     Version => "version",

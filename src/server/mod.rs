@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::auth::KeyTable;
 use crate::snapshot::SystemVariables;
 use crate::wire::{NtpTimestamp, Precision};
 
@@ -34,6 +35,8 @@ pub struct ServingState {
     pub limit: RateLimit,
     /// Whether it is remembered who asks.
     pub monitor: bool,
+    /// With which keys they may sign what they ask.
+    pub keys: Arc<KeyTable>,
 }
 
 impl Default for ServingState {
@@ -44,6 +47,7 @@ impl Default for ServingState {
             access: Arc::default(),
             limit: RateLimit::default(),
             monitor: false,
+            keys: Arc::default(),
         }
     }
 }

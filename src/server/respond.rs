@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::monitor::Monitor;
 use super::rate_limit::{Judgement, Limiter};
 use super::{AccessFlags, Clock, Datagram, NTP_PORT, Reason, ServingState, Tally, Verdict, template};
-use crate::snapshot::Published;
+use crate::auth::{Key, KeyTable, NotAuthentic};
+use crate::snapshot::{Published, SystemVariables};
 use crate::wire::{ControlHeader, HEADER_LEN, Mac, Malformed, Mode, NtpTimestamp, Packet, Precision};
 
 /// Version and mode in a packet's first octet.
@@ -32,8 +33,15 @@ enum Request {
 /// What a request deserves, unless it is silence.
 enum Answer {
     Control,
-    Kiss,
-    Time { version: u8 },
+    /// A kiss-o'-death packet of so many octets.
+    Kiss {
+        length: usize,
+    },
+    /// A reply of so many octets, in the request's version.
+    Time {
+        version: u8,
+        length: usize,
+    },
 }
 
 impl Responder {
@@ -85,13 +93,13 @@ impl Responder {
     /// Looks at one request and, where it deserves time, writes the reply over it.
     pub fn respond(&mut self, datagram: Datagram<'_>, clock: &impl Clock) -> Verdict {
         match self.answer(datagram, clock) {
-            Ok(Answer::Time { version }) => {
+            Ok(Answer::Time { version, length }) => {
                 self.tally.count_answer(version);
-                Verdict::Reply(HEADER_LEN)
+                Verdict::Reply(length)
             }
-            Ok(Answer::Kiss) => {
+            Ok(Answer::Kiss { length }) => {
                 self.tally.count_kod();
-                Verdict::Reply(HEADER_LEN)
+                Verdict::Reply(length)
             }
             Ok(Answer::Control) => {
                 self.tally.count_forward();
@@ -107,67 +115,74 @@ impl Responder {
     fn answer(&mut self, datagram: Datagram<'_>, clock: &impl Clock) -> Result<Answer, Reason> {
         let Datagram { peer, local, received, buf } = datagram;
         check_addresses(peer, local)?;
-        let flags = self.state.access.lookup(peer);
+        let ServingState { system, access, limit, monitor, keys } = self.state.as_ref();
+        let flags = access.lookup(peer);
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
         }
-        if let Some(monitor) = self.monitor.as_ref().filter(|_| self.state.monitor) {
+        if let Some(monitor) = self.monitor.as_ref().filter(|_| *monitor) {
             monitor.observe(peer, received, buf.first().map_or(0, |first| first & VERSION_MODE));
         }
         let Request::Time { version, mode } = classify(buf, peer.port())? else {
             return check_control(buf, flags).map(|()| Answer::Control);
         };
-        check_time(buf, version, flags)?;
+        let key = check_time(buf, version, flags, peer.ip(), keys)?;
         if self.clock_stepped {
             return Err(Reason::ClockStepped);
         }
-        let header = buf.first_chunk_mut().ok_or(Reason::Short)?;
+        let mut judgement = Judgement::Answer;
         if flags.contains(AccessFlags::LIMITED) {
-            let limit = &self.state.limit;
             // A client of RFC 1059 would not know what a kiss is.
             let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
-            match self.limiter.judge(peer.ip(), received, limit, kod, &mut self.random) {
-                Judgement::Answer => {}
-                Judgement::Kiss => {
-                    let mut packet = Packet::new_checked(header)?;
-                    template::apply_kiss(version, limit.kod_poll(), &mut packet);
-                    return Ok(Answer::Kiss);
-                }
-                Judgement::Refuse => return Err(Reason::Limited),
+            judgement = self.limiter.judge(peer.ip(), received, limit, kod, &mut self.random);
+        }
+        let mut packet = Packet::new_checked(buf.first_chunk_mut().ok_or(Reason::Short)?)?;
+        match judgement {
+            Judgement::Answer => {
+                write_reply(system, self.random.u64(..), &mut packet, version, received, clock)?;
+                Ok(Answer::Time { version, length: signed(buf, key)? })
             }
+            Judgement::Kiss => {
+                template::apply_kiss(version, limit.kod_poll(), &mut packet);
+                Ok(Answer::Kiss { length: signed(buf, key)? })
+            }
+            Judgement::Refuse => Err(Reason::Limited),
         }
-        self.write_reply(header, version, received, clock).map(|()| Answer::Time { version })
     }
+}
 
-    /// Turns the request's header into the reply's.
-    fn write_reply(
-        &mut self,
-        header: &mut [u8; HEADER_LEN],
-        version: u8,
-        received: NtpTimestamp,
-        clock: &impl Clock,
-    ) -> Result<(), Reason> {
-        let system = &self.state.system;
-        // Where the machine's clock is not corrected, all stamps are of the time that is.
-        let received = system.clock.apply(received);
-        let random = self.random.u64(..);
-        let mut packet = Packet::new_checked(header)?;
+/// Turns the request's header into the reply's.
+fn write_reply(
+    system: &SystemVariables,
+    random: u64,
+    packet: &mut Packet<&mut [u8; HEADER_LEN]>,
+    version: u8,
+    received: NtpTimestamp,
+    clock: &impl Clock,
+) -> Result<(), Reason> {
+    // Where the machine's clock is not corrected, all stamps are of the time that is.
+    let received = system.clock.apply(received);
 
-        let origin = packet.transmit();
-        packet.set_origin(origin);
+    let origin = packet.transmit();
+    packet.set_origin(origin);
 
-        let receive = distinct(received.fuzzed(Precision::NANOSECOND, random), origin);
-        packet.set_receive(receive);
+    let receive = distinct(received.fuzzed(Precision::NANOSECOND, random), origin);
+    packet.set_receive(receive);
 
-        template::apply(system, version, receive, &mut packet);
+    template::apply(system, version, receive, packet);
 
-        let now = system.clock.apply(clock.now());
-        if now.signed_since(received) < 0 {
-            return Err(Reason::ClockStepped);
-        }
-        packet.set_transmit(after(now.fuzzed(system.precision, random >> 32), receive));
-        Ok(())
+    let now = system.clock.apply(clock.now());
+    if now.signed_since(received) < 0 {
+        return Err(Reason::ClockStepped);
     }
+    packet.set_transmit(after(now.fuzzed(system.precision, random >> 32), receive));
+    Ok(())
+}
+
+/// The length of the reply, once it is signed with the key of its request, if that was. The request's own MAC
+/// was as long.
+fn signed(reply: &mut [u8], key: Option<&Key>) -> Result<usize, Reason> {
+    key.map_or(Ok(HEADER_LEN), |key| key.sign(reply, HEADER_LEN).ok_or(Reason::Short))
 }
 
 impl From<Malformed> for Reason {
@@ -176,6 +191,15 @@ impl From<Malformed> for Reason {
             Malformed::Extension => Self::Extension,
             Malformed::Misaligned => Self::Misaligned,
             Malformed::Short => Self::Short,
+        }
+    }
+}
+
+impl From<NotAuthentic> for Reason {
+    fn from(not_authentic: NotAuthentic) -> Self {
+        match not_authentic {
+            NotAuthentic::BadMac => Self::BadMac,
+            NotAuthentic::UnknownKey => Self::UnknownKey,
         }
     }
 }
@@ -231,8 +255,14 @@ fn check_control(request: &[u8], flags: AccessFlags) -> Result<(), Reason> {
     }
 }
 
-/// Whether this request for time may be answered.
-fn check_time(request: &[u8], version: u8, flags: AccessFlags) -> Result<(), Reason> {
+/// Whether this request for time may be answered, and with which key it was signed, if it was.
+fn check_time<'k>(
+    request: &[u8],
+    version: u8,
+    flags: AccessFlags,
+    source: IpAddr,
+    keys: &'k KeyTable,
+) -> Result<Option<&'k Key>, Reason> {
     if flags.contains(AccessFlags::NOSERVE) {
         return Err(Reason::NoServe);
     }
@@ -244,9 +274,9 @@ fn check_time(request: &[u8], version: u8, flags: AccessFlags) -> Result<(), Rea
     match packet.trailer()?.mac {
         Some(Mac::CryptoNak) => Err(Reason::CryptoNak),
         // A client that sends a MAC does not want an answer without one.
-        Some(Mac::Digest { .. }) => Err(Reason::UnknownKey),
+        Some(Mac::Digest { key_id, digest }) => Ok(Some(keys.authenticate(source, request, key_id, digest)?)),
         None if flags.contains(AccessFlags::NOTRUST) => Err(Reason::NoTrust),
-        None => Ok(()),
+        None => Ok(None),
     }
 }
 

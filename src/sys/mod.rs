@@ -11,6 +11,7 @@ pub mod client_socket;
 pub mod clock;
 pub mod cmsg;
 pub mod exchange;
+pub mod files;
 pub mod interfaces;
 mod message;
 pub mod mmsg;

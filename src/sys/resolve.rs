@@ -33,7 +33,8 @@ pub fn addresses(name: &str, family: AddressFamily) -> io::Result<Vec<IpAddr>> {
     };
     hints.ai_socktype = libc::SOCK_DGRAM;
     let mut head = ptr::null_mut();
-    // SAFETY: the name is a C string, `hints` lives for the call, and `head` is valid for writing one pointer.
+    // SAFETY: the name is a C string, `hints` lives for the call, and `head` is valid for writing one
+    // pointer.
     match unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut head) } {
         0 => {}
         libc::EAI_SYSTEM => return Err(io::Error::last_os_error()),
@@ -70,8 +71,8 @@ pub fn scoped_address(text: &str) -> Option<(Ipv6Addr, u32)> {
 /// # Safety
 /// `entry` must come from getaddrinfo and not be freed yet.
 unsafe fn read(entry: &libc::addrinfo) -> Option<IpAddr> {
-    // SAFETY: getaddrinfo gives a null pointer or a socket address, whose family says how long it is, and which
-    // lives as long as the entry.
+    // SAFETY: getaddrinfo gives a null pointer or a socket address, whose family says how long it is, and
+    // which lives as long as the entry.
     let name = unsafe {
         let length = match libc::c_int::from(entry.ai_addr.as_ref()?.sa_family) {
             libc::AF_INET => size_of::<libc::sockaddr_in>(),

@@ -116,6 +116,7 @@ impl CapabilityHeader {
 }
 
 // Both C libraries have the calls, and neither declares them in a header.
+// SAFETY: the kernel's own signatures, linux/capability.h; callers hand over a header and two data words.
 unsafe extern "C" {
     fn capget(header: *mut CapabilityHeader, data: *mut CapabilityData) -> libc::c_int;
     fn capset(header: *mut CapabilityHeader, data: *const CapabilityData) -> libc::c_int;

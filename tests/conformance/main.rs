@@ -14,6 +14,7 @@ mod control;
 mod extension;
 mod forged;
 mod header;
+mod keys;
 mod local_clock;
 mod packets;
 mod rate_limit;
@@ -85,6 +86,17 @@ on_every_tier! {
         e7_an_unknown_key_is_never_answered_without_a_mac,
         e8_notrust_wants_authentication,
     }
+    keys {
+        e5_a_known_key_signs_the_reply,
+        e5_extension_fields_are_signed_too_and_not_echoed,
+        e5_a_kiss_is_signed,
+        e6_a_wrong_mac_gets_silence,
+        e6_a_mac_of_another_length_is_wrong,
+        e7_an_unknown_key_gets_silence,
+        e8_notrust_trusts_a_signed_request,
+        e9_a_key_that_is_not_trusted_is_unknown,
+        a_key_for_some_hosts_is_unknown_from_others,
+    }
     rate_limit {
         k1_a_kiss_says_rate_and_no_time,
         k2_a_kiss_has_no_stamp_of_ours,
@@ -107,6 +119,7 @@ on_every_tier! {
     vectors {
         real_clients_are_answered,
         authenticated_requests_get_silence,
+        authenticated_requests_of_real_clients_get_signed_replies,
         shapes_are_judged_as_chrony_judges_them,
         control_messages_of_real_clients_are_forwarded,
     }

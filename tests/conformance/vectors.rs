@@ -1,6 +1,7 @@
 //! Requests of real clients, as captured: see tests/data/vectors/README.md.
 
-use ntpring::server::{AccessFlags, Reason};
+use ntpring::auth::{self, KeyTable};
+use ntpring::server::{AccessFlags, Reason, ServingState};
 
 use crate::packets::Reply;
 use crate::tier::{Tier, restricted, synchronised};
@@ -56,6 +57,45 @@ pub(crate) fn authenticated_requests_get_silence<T: Tier>() {
     }
     let totals = tier.totals(requests.len() as u64);
     assert_eq!(totals.tally.dropped[Reason::UnknownKey as usize], requests.len() as u64, "{totals:?}");
+}
+
+/// All captured MACs are what our keys make, in the spelling of ntpd's key file and in chrony's.
+#[test]
+fn captured_macs_verify() {
+    for file in ["ntp.keys", "chrony.keys"] {
+        let keys = captured_keys(file);
+        let mut verified = 0;
+        for packet in captures("authenticated.tsv").iter().chain(&captures("authenticated-replies.tsv")) {
+            let id = u32::from_be_bytes(packet.bytes[48..52].try_into().unwrap());
+            for other in 1..=3 {
+                let verifies = keys.get(other).unwrap().verifies(&packet.bytes);
+                assert_eq!(verifies, other == id, "{} with key {other} of {file}", packet.name);
+            }
+            verified += 1;
+        }
+        assert_eq!(verified, 46);
+    }
+}
+
+fn captured_keys(file: &str) -> KeyTable {
+    let path = format!("{}/tests/data/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    auth::read(&text, |_| true, &mut |fault| panic!("{file}: {fault:?}"))
+}
+
+pub(crate) fn authenticated_requests_of_real_clients_get_signed_replies<T: Tier>() {
+    let state = |now| ServingState { keys: captured_keys("ntp.keys").into(), ..synchronised(now) };
+    let Some(mut tier) = T::start(state) else { return };
+    let keys = captured_keys("chrony.keys");
+    let pairs = captures("authenticated.tsv").into_iter().zip(captures("authenticated-replies.tsv"));
+    for (request, theirs) in pairs {
+        let ours = tier.exchange(&request.bytes).pop().unwrap_or_else(|| panic!("{}: silence", request.name));
+        assert_eq!(ours.len(), theirs.bytes.len(), "{}", request.name);
+        assert_eq!(ours[48..52], theirs.bytes[48..52], "the key's id, {}", request.name);
+        let id = u32::from_be_bytes(ours[48..52].try_into().unwrap());
+        assert!(keys.get(id).unwrap().verifies(&ours), "{}", request.name);
+        assert_eq!(ours[24..32], theirs.bytes[24..32], "the origin, {}", request.name);
+    }
 }
 
 /// Where daemons differ, chrony's judgement is followed, but for two kinds of request.

@@ -8,7 +8,7 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 13] = [
+const FACILITIES: [&str; 17] = [
     "netns",
     "io_uring",
     "bpf",
@@ -22,6 +22,10 @@ const FACILITIES: [&str; 13] = [
     "timesyncd",
     "net-tools",
     "users",
+    "ntpload",
+    "hdrh",
+    "jsonschema",
+    "guest",
 ];
 
 /// Records that the running test is skipped because `facility` is missing; the caller returns right after.

@@ -4,8 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod follow;
 mod interop;
+mod keys;
 mod lifecycle;
+mod load;
 mod ntpq;
 mod outputs;
 mod query;
@@ -15,5 +18,6 @@ mod roles;
 mod routes;
 mod sandbox;
 mod seed;
+mod sources;
 mod steady;
 mod steering;

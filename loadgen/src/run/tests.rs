@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -11,11 +12,14 @@ use ntpring::sys::thread::allowed_cores;
 use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet};
 
 use super::*;
+use crate::json;
 
 /// A server that answers the n-th request, which came so long after the first, at the time `when` says.
 struct Server {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
+    /// In nanoseconds.
+    absence: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -24,12 +28,17 @@ impl Server {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let address = socket.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, absence) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || serve(&socket, &stop, when)
+            let (stop, absence) = (Arc::clone(&stop), Arc::clone(&absence));
+            move || serve(&socket, &stop, &absence, when)
         });
-        Self { address, stop, thread: Some(thread) }
+        Self { address, stop, absence, thread: Some(thread) }
+    }
+
+    /// The longest time in which it did not look at its socket, which it means to do every millisecond.
+    fn longest_absence(&self) -> Duration {
+        Duration::from_nanos(self.absence.load(Relaxed))
     }
 }
 
@@ -40,12 +49,20 @@ impl Drop for Server {
     }
 }
 
-fn serve(socket: &UdpSocket, stop: &AtomicBool, when: impl Fn(u64, Duration) -> Duration) {
+fn serve(
+    socket: &UdpSocket,
+    stop: &AtomicBool,
+    absence: &AtomicU64,
+    when: impl Fn(u64, Duration) -> Duration,
+) {
     let mut held: VecDeque<(Duration, [u8; HEADER_LEN], SocketAddr)> = VecDeque::new();
     let mut first = None;
     let mut number = 0;
     let mut request = [0; HEADER_LEN];
+    let mut looked = Instant::now();
     while !stop.load(Relaxed) {
+        absence.fetch_max(nanoseconds(looked.elapsed()), Relaxed);
+        looked = Instant::now();
         let came = socket.recv_from(&mut request);
         let since = first.map_or(Duration::ZERO, |first: Instant| first.elapsed());
         while held.front().is_some_and(|(due, ..)| *due <= since) {
@@ -122,33 +139,52 @@ fn latency(outcome: &Outcome, quantile: f64) -> f64 {
     latency.value_at_rank((quantile * latency.len() as f64).ceil() as u64) / 1e3
 }
 
-/// On a quiet machine the first two of three tries are right. A busy one may need more, since whatever else
-/// runs makes times longer; but it never makes a wrong figure right.
-fn two_are_right(mut attempt: impl FnMut() -> (bool, String)) {
-    let mut said = Vec::new();
-    let mut right = 0;
-    for _ in 0..8 {
-        let (ok, text) = attempt();
-        right += u32::from(ok);
-        said.push(text);
-        if right == 2 {
-            return;
+/// The medians of three runs' figures; `run` also tells whether the machine let it run in peace.
+///
+/// A run is void if the generator was late by its own account, or the server stood still when it was not to:
+/// what it measured is the machine. Void runs are repeated, but not for ever: then they count too, and their
+/// figures must hold as they are.
+fn medians<const FIGURES: usize>(mut run: impl FnMut() -> ([f64; FIGURES], bool)) -> [f64; FIGURES] {
+    const RUNS: usize = 3;
+    const VOID_MAX: usize = 3;
+    let (mut runs, mut void) = (Vec::new(), 0);
+    while runs.len() < RUNS {
+        let (figures, in_peace) = run();
+        if in_peace || void == VOID_MAX {
+            runs.push(figures);
+        } else {
+            void += 1;
         }
     }
-    panic!("{said:#?}");
+    println!("{runs:?} after {void} void runs");
+    std::array::from_fn(|figure| {
+        let mut values: Vec<f64> = runs.iter().map(|figures| figures[figure]).collect();
+        values.sort_by(f64::total_cmp);
+        values[RUNS / 2]
+    })
 }
+
+/// A run, and whether generator and server were on time.
+fn undisturbed(server: &Server, load: Load, duration: Duration) -> (Outcome, bool) {
+    let plan = plan(server.address, load, duration);
+    let outcome = outcome(&plan);
+    let on_time = json::generator_ok(&outcome, &plan) && server.longest_absence() < ABSENCE;
+    (outcome, on_time)
+}
+
+/// A server that was away for longer has been kept from its core.
+const ABSENCE: Duration = Duration::from_millis(10);
 
 #[test]
 fn one_delayed_reply_in_a_thousand_shows_where_it_belongs() {
     let _turn = turn();
-    two_are_right(|| {
-        let delay =
-            |number: u64| if number % 1_000 == 500 { Duration::from_millis(50) } else { Duration::ZERO };
+    let delay = |number: u64| if number % 1_000 == 500 { Duration::from_millis(50) } else { Duration::ZERO };
+    let [above, below] = medians(|| {
         let server = Server::start(move |number, since| since + delay(number));
-        let outcome = outcome(&plan(server.address, Load::Rate(2_000), Duration::from_secs(5)));
-        let (above, below) = (latency(&outcome, 0.9995), latency(&outcome, 0.995));
-        (above >= 50.0 && below < 25.0, format!("p99.95 {above} ms, p99.5 {below} ms"))
+        let (outcome, on_time) = undisturbed(&server, Load::Rate(1_000), Duration::from_secs(5));
+        ([latency(&outcome, 0.9995), latency(&outcome, 0.995)], on_time)
     });
+    assert!(above >= 50.0 && below < 25.0, "p99.95 {above} ms, p99.5 {below} ms");
 }
 
 /// All requests that are due while the server stands still wait for it: that is what counting from the
@@ -161,16 +197,17 @@ fn a_server_that_stands_still_makes_a_fiftieth_of_all_requests_wait() {
     let when = |_, since: Duration| {
         if (STALLED_AT..STALLED_AT + STALL).contains(&since) { STALLED_AT + STALL } else { since }
     };
-    two_are_right(|| {
+    let [open, closed, slowest] = medians(|| {
         let server = Server::start(when);
-        let open = outcome(&plan(server.address, Load::Rate(5_000), Duration::from_secs(10)));
+        let (open, open_on_time) = undisturbed(&server, Load::Rate(5_000), Duration::from_secs(10));
         drop(server);
         let server = Server::start(when);
-        let closed = outcome(&plan(server.address, Load::Outstanding(1), Duration::from_secs(2)));
-        let (open, closed, max) = (latency(&open, 0.99), latency(&closed, 0.99), latency(&closed, 1.0));
-        let right = (80.0..=120.0).contains(&open) && closed < 20.0 && max >= 199.0;
-        (right, format!("open loop p99 {open} ms, closed loop p99 {closed} ms, max {max} ms"))
+        let (closed, closed_on_time) = undisturbed(&server, Load::Outstanding(1), Duration::from_secs(2));
+        let figures = [latency(&open, 0.99), latency(&closed, 0.99), latency(&closed, 1.0)];
+        (figures, open_on_time && closed_on_time)
     });
+    assert!((80.0..=120.0).contains(&open), "open loop: p99 {open} ms");
+    assert!(closed < 20.0 && slowest >= 199.0, "closed loop: p99 {closed} ms, max {slowest} ms");
 }
 
 #[test]

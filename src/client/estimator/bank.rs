@@ -13,11 +13,15 @@ use super::{Estimate, Estimator, Sample, Verdict};
 const WANDERS: usize = 9;
 const LEAST_WANDER: f64 = 1e-10;
 
+/// What crystals do, as a decade: a filter that believes in more needs evidence for it. Samples far apart
+/// and noisy hardly tell filters apart, and without this those that believe in anything get half the weight.
+const USUAL_WANDER: f64 = -9.0;
+
 /// How much of the noise that the round trips suggest filters believe in.
-const NOISE_SCALES: [f64; 2] = [0.7, 2.0];
+const NOISE_SCALES: [f64; 3] = [0.5, 1.0, 2.0];
 
 /// What a filter's likelihood keeps of its past per sample.
-const MEMORY: f64 = 0.97;
+const MEMORY: f64 = 0.98;
 
 /// No filter falls further behind the best than e^-20, so that each can come back.
 const FLOOR: f64 = 20.0;
@@ -42,6 +46,8 @@ const RECENT: usize = 8;
 struct Filter {
     wander: f64,
     noise_scale: f64,
+    /// Log likelihood before any evidence.
+    prior: f64,
     error: f64,
     frequency: f64,
     p11: f64,
@@ -52,15 +58,17 @@ struct Filter {
 
 impl Filter {
     fn new(wander: f64, noise_scale: f64, tolerance: f64) -> Self {
+        let prior = -(wander.log10() - USUAL_WANDER).max(0.0).powi(2);
         Self {
             wander,
             noise_scale,
+            prior,
             error: 0.0,
             frequency: 0.0,
             p11: 0.0,
             p12: 0.0,
             p22: tolerance * tolerance,
-            likelihood: 0.0,
+            likelihood: prior,
         }
     }
 
@@ -82,7 +90,8 @@ impl Filter {
         self.p11 -= k1 * self.p11;
         self.p12 -= k1 * p12;
         self.p22 -= k2 * p12;
-        self.likelihood = MEMORY * self.likelihood - 0.5 * (residual * residual / s + s.ln());
+        let evidence = -0.5 * (residual * residual / s + s.ln());
+        self.likelihood = MEMORY * self.likelihood + (1.0 - MEMORY) * self.prior + evidence;
     }
 }
 
@@ -152,7 +161,7 @@ impl KalmanBank {
         for filter in &mut self.filters {
             filter.p11 += residual * residual;
             filter.p22 += (rate * rate).min(1e-7);
-            filter.likelihood = 0.0;
+            filter.likelihood = filter.prior;
         }
     }
 
@@ -194,14 +203,14 @@ impl Estimator for KalmanBank {
         let estimate = self.estimate();
         if self.is_congested(sample.delay, &estimate) {
             self.congested += 1;
-            return Verdict::Rejected;
+            return Verdict::Congested;
         }
         let residual = sample.error - estimate.error;
         let fits = residual * residual <= GATE * (estimate.error_variance + variance);
         if !fits {
             self.rejected += 1;
             if self.rejected <= REJECTED_MAX {
-                return Verdict::Rejected;
+                return Verdict::Doubtful;
             }
             self.widen(residual);
         }

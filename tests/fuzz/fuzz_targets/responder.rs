@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
+use ntpring::auth;
 use ntpring::server::{
     AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Responder, ServingState, Verdict,
 };
@@ -53,7 +54,10 @@ fn server() -> (Responder, Published<ServingState>) {
         .collect();
     let system = SystemVariables::local_clock(LocalClock::default(), Precision::from_log2(-24), now);
     let access = AccessList::new(&entries).unwrap_or_default().into();
-    let state = ServingState { system, access, ..ServingState::default() };
+    // Some seeds are requests signed with them.
+    let keys = include_bytes!("../../data/vectors/ntp.keys");
+    let keys = auth::read(keys, |_| true, &mut |_| ()).into();
+    let state = ServingState { system, access, keys, ..ServingState::default() };
     (Responder::new(1), Publisher::new(state).subscribe())
 }
 
@@ -79,7 +83,7 @@ fuzz_target!(|input: &[u8]| {
         let before = responder.tally().received;
         match responder.respond(Datagram { peer, local, received, buf: &mut buf }, &clock) {
             Verdict::Reply(length) => {
-                assert!(length == 48 && length <= datagram.len());
+                assert!(matches!(length, 48 | 68 | 72) && length <= datagram.len());
                 let (Ok(request), Ok(reply)) =
                     (Packet::new_checked(datagram), Packet::new_checked(&buf[..length]))
                 else {

@@ -22,8 +22,6 @@ pub struct Summary {
     pub interval: f64,
     /// From when on the error stays below a millisecond.
     pub below_millisecond: f64,
-    /// The longest time that the error stays above the threshold asked for, after [`SETTLED`].
-    pub astray: usize,
 }
 
 /// Root mean square.
@@ -54,8 +52,8 @@ pub fn longest_astray(errors: &[f64], threshold: f64) -> usize {
 }
 
 impl Summary {
-    /// Of one run; `threshold` is the error above which it is astray.
-    pub fn of(record: &Record, seed: u64, threshold: f64) -> Self {
+    /// Of one run.
+    pub fn of(record: &Record, seed: u64) -> Self {
         let settled = &record.errors[SETTLED.min(record.errors.len())..];
         let late = record.errors.iter().rposition(|error| error.abs() >= 1e-3);
         Self {
@@ -65,12 +63,41 @@ impl Summary {
             frequency: rms(&record.rates[SETTLED.min(record.rates.len())..]),
             interval: record.errors.len() as f64 / record.sent.len().max(1) as f64,
             below_millisecond: late.map_or(0.0, |at| at as f64 + 1.0),
-            astray: longest_astray(settled, threshold),
         }
     }
 }
 
-/// Runs a scenario with all of these seeds.
-pub fn survey(scenario: &Scenario, seeds: &[u64], threshold: f64) -> Vec<Summary> {
-    parallel(seeds, |seed| Summary::of(&Run::new(scenario, *seed).finish(), *seed, threshold))
+/// What the runs of one scenario come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// Each run, in the order of the seeds.
+    pub runs: Vec<Summary>,
+    /// The seeds of those that diverged.
+    pub diverged: Vec<u64>,
+}
+
+/// A run diverged that was further off than so many times the scenario's median, for longer than so many
+/// seconds.
+const ASTRAY: (f64, usize) = (10.0, 600);
+
+impl Survey {
+    /// Runs `scenario` with all of these seeds.
+    pub fn new(scenario: &Scenario, seeds: &[u64]) -> Self {
+        let runs = parallel(seeds, |seed| Summary::of(&Run::new(scenario, *seed).finish(), *seed));
+        let (factor, longest) = ASTRAY;
+        let threshold = factor * median(runs.iter().map(|run| run.rms));
+        let is_astray = |seed: u64| {
+            let errors = Run::new(scenario, seed).finish().errors;
+            longest_astray(&errors[SETTLED.min(errors.len())..], threshold) > longest
+        };
+        // Who was never further off needs no second look.
+        let suspects = runs.iter().filter(|run| run.worst > threshold).map(|run| run.seed);
+        let diverged = suspects.filter(|seed| is_astray(*seed)).collect();
+        Self { runs, diverged }
+    }
+
+    /// The median of some figure over the first `count` runs.
+    pub fn median(&self, count: usize, of: fn(&Summary) -> f64) -> f64 {
+        median(self.runs.iter().take(count).map(of))
+    }
 }
