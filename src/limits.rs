@@ -47,6 +47,10 @@ pub const REPLY_MAX: usize = 1024;
 /// Longest sleep of the thread that follows the clock.
 pub const CLIENT_TICK: Duration = Duration::from_secs(1);
 
+/// How long a process that only sets the clock waits for a source to set it by: twice a burst, and the
+/// resolver.
+pub const SET_ONCE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Pinned worker threads of one process.
 pub const WORKERS_MAX: usize = 256;
 

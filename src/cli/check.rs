@@ -25,7 +25,7 @@ pub(super) struct Args {
 /// summary to standard error. The exit code is 0, or 2 if there are errors, the file cannot be read, or
 /// anything was found with `--strict`.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let findings = match configuration::load(&args.config) {
+    let findings = match configuration::load(&args.config, "") {
         Ok(loaded) => loaded.findings,
         Err(unreadable) => {
             super::complain(format_args!("{unreadable}; name another configuration with -c FILE"));

@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod ntpd;
 mod ntpq;
 mod query;
 mod serve;
@@ -35,7 +36,9 @@ enum Command {
     Serve(serve::Args),
     /// Report everything in an ntp.conf that is wrong, ignored or not active
     Check(check::Args),
-    /// Ask a server about its state, as ntpq does
+    /// Serve with the options of ntpd; the same as being called by this name
+    Ntpd(Box<ntpd::Args>),
+    /// Ask a server about its state, as ntpq does; the same as being called by this name
     Ntpq(ntpq::Args),
     /// Ask a server for the time, without setting anything
     Query(query::Args),
@@ -43,20 +46,20 @@ enum Command {
     Doctor(doctor::Args),
 }
 
-/// Runs the command line of this process. Called as `ntpd`, it takes the options of `serve`, called as `ntpq`
-/// those of `ntpq`.
+/// Runs the command line of this process. Called as `ntpd` or `ntpq`, it takes the options of these.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let called_as = arguments.first().and_then(|first| Path::new(first).file_name()).unwrap_or_default();
-    if called_as == "ntpd" {
-        arguments.insert(1, "serve".into());
-    } else if called_as == "ntpq" {
-        arguments.insert(1, "ntpq".into());
-    }
-    match Cli::parse_from(arguments).command {
+    let command = match called_as.to_str() {
+        Some("ntpd") => Some(Command::Ntpd(Box::new(ntpd::Args::parse_from(arguments)))),
+        Some("ntpq") => Some(Command::Ntpq(ntpq::Args::parse_from(arguments))),
+        _ => Cli::parse_from(arguments).command,
+    };
+    match command {
         None => serve::run_embedded_default(),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Ntpd(args)) => ntpd::run(*args),
         Some(Command::Ntpq(args)) => ntpq::run(&args),
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),

@@ -89,7 +89,6 @@ struct Cores(Vec<usize>);
 
 /// Serves as the arguments say.
 pub(super) fn run(args: Args) -> ExitCode {
-    let config = args.config.or_else(|| Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into()));
     let cores = match (args.workers, args.cpus) {
         (_, Some(Cores(cores))) => CoreChoice::These(cores),
         (Some(workers), None) => CoreChoice::First(workers),
@@ -115,7 +114,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         XdpArg::Generic => wanted(Mode::Generic, true),
     };
     serve(&Options {
-        config,
+        config: args.config.or_else(default_config),
         listen: args.listen,
         cores,
         datapath,
@@ -124,7 +123,13 @@ pub(super) fn run(args: Args) -> ExitCode {
         metrics: args.metrics,
         panic_gate: args.panic_gate,
         never_adjust: args.never_adjust,
+        ..Options::default()
     })
+}
+
+/// The file that is read if none is named.
+pub(super) fn default_config() -> Option<PathBuf> {
+    Path::new(DEFAULT_CONFIG).exists().then(|| DEFAULT_CONFIG.into())
 }
 
 /// `ntpring` alone: no file is read, and the reader is told what to try next.
@@ -148,7 +153,8 @@ next, from another terminal (use port 11123 if the line \"ready:\" names it):
     )
 }
 
-fn serve(options: &Options) -> ExitCode {
+/// Runs the daemon; its end is the exit code.
+pub(super) fn serve(options: &Options) -> ExitCode {
     match daemon::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure),

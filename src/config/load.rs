@@ -23,6 +23,9 @@ pub struct Unreadable {
     pub error: io::Error,
 }
 
+/// Where lines that no file has come from.
+const COMMAND_LINE: &str = "command line";
+
 /// A configuration while it is read.
 #[derive(Default)]
 pub(super) struct Draft {
@@ -50,9 +53,10 @@ struct Loader<'r> {
     bytes_left: usize,
 }
 
-/// See [`super::load`].
+/// See [`super::load_with`].
 pub(super) fn load(
     path: &Path,
+    added: &str,
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<(Config, Findings), Unreadable> {
     let unreadable = |error| Unreadable { path: path.to_owned(), error };
@@ -71,12 +75,13 @@ pub(super) fn load(
         bytes_left: limits::CONFIG_BYTES,
     };
     loader.file(path, &text);
+    loader.file(Path::new(COMMAND_LINE), added.as_bytes());
     Ok(loader.finish())
 }
 
 impl Loader<'_> {
     fn file(&mut self, path: &Path, text: &[u8]) {
-        self.bytes_left -= text.len();
+        self.bytes_left = self.bytes_left.saturating_sub(text.len());
         self.chain.push(path.to_owned());
         let file: Arc<Path> = Arc::from(path);
         for (line, bytes) in lexer::lines(text) {

@@ -162,7 +162,19 @@ pub fn load(
     path: &Path,
     read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<(Config, Findings), Unreadable> {
-    load::load(path, read)
+    load::load(path, "", read)
+}
+
+/// As [`load`], with lines behind those of the file: what a command line says in the words of ntp.conf.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    added: &str,
+    read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+) -> Result<(Config, Findings), Unreadable> {
+    load::load(path, added, read)
 }
 
 impl Config {

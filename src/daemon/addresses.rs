@@ -43,11 +43,14 @@ pub(super) fn choose(options: &Options, config: &Config) -> Result<Addresses, Fa
         return Ok(Addresses::fixed(without_covered(addresses)));
     }
     if config.interfaces.is_empty() {
-        return Ok(Addresses::fixed(listen::wildcards(listen::NTP_PORT)));
+        return Ok(Addresses::fixed(wildcards(options)));
     }
     let mut listening = Vec::new();
     let mut silent = Vec::new();
     for interfaces::InterfaceAddress { interface, mut address, .. } in interfaces::addresses()? {
+        if !options.family.contains(address.ip()) {
+            continue;
+        }
         address.set_port(listen::NTP_PORT);
         match config.interface_action(address.ip(), &interface) {
             InterfaceAction::Listen => listening.push(address),
@@ -55,7 +58,7 @@ pub(super) fn choose(options: &Options, config: &Config) -> Result<Addresses, Fa
             InterfaceAction::Ignore => info!("interface {interface}: {} is ignored", address.ip()),
         }
     }
-    for wildcard in listen::wildcards(listen::NTP_PORT) {
+    for wildcard in wildcards(options) {
         if config.interface_action(wildcard.ip(), "") == InterfaceAction::Listen {
             // A wildcard socket takes what is sent to any address of its family.
             listening.retain(|address| address.is_ipv4() != wildcard.is_ipv4());
@@ -72,6 +75,13 @@ pub(super) fn choose(options: &Options, config: &Config) -> Result<Addresses, Fa
         ));
     }
     Ok(Addresses { listening, enumerated: true, _silent: silent })
+}
+
+/// The wildcard addresses of the families that are served.
+fn wildcards(options: &Options) -> Vec<SocketAddr> {
+    let mut wildcards = listen::wildcards(listen::NTP_PORT);
+    wildcards.retain(|address| options.family.contains(address.ip()));
+    wildcards
 }
 
 /// A wildcard address takes what is sent to any address of its family and port; no other socket may have a

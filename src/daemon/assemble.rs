@@ -4,6 +4,8 @@
 mod client_settings;
 mod rate_limit;
 
+pub(super) use client_settings::is_slew_only;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -66,8 +68,8 @@ impl Plan {
     /// ntpd.
     pub(super) fn read(options: &Options) -> Result<Self, Failure> {
         let Loaded { config, findings, keys } = match &options.config {
-            Some(path) => configuration::load(path),
-            None => configuration::embedded_default(),
+            Some(path) => configuration::load(path, &options.directives),
+            None => configuration::embedded_default(&options.directives),
         }
         .map_err(|unreadable| Failure::Usage(unreadable.to_string()))?;
         logging::init(config.log_file.as_ref().map(|file| file.value.as_path()));
@@ -111,8 +113,8 @@ impl Plan {
         let (options, path, mut names) = (options.clone(), path.to_owned(), self.names.clone());
         let (precision, drift_ppm) = (self.settings.precision, self.settings.drift_ppm);
         move || {
-            let Loaded { config, findings, keys } =
-                configuration::load(&path).map_err(|unreadable| unreadable.to_string())?;
+            let Loaded { config, findings, keys } = configuration::load(&path, &options.directives)
+                .map_err(|unreadable| unreadable.to_string())?;
             log_findings(&findings);
             if findings.errors() > 0 {
                 return Err(format!("{} has errors (see above)", path.display()));

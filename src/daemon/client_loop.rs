@@ -40,6 +40,8 @@ pub(super) struct ClientLoop {
     /// What failed while it was done, for the client to hear of.
     setbacks: Vec<Setback>,
     changes: Changes,
+    /// The kernel did not do to the clock what it was told.
+    has_failed: bool,
     _anchor: StampingAnchor,
 }
 
@@ -91,6 +93,7 @@ impl ClientLoop {
             polled: Vec::new(),
             setbacks: Vec::new(),
             changes: Changes::default(),
+            has_failed: false,
             _anchor: StampingAnchor::new(),
         };
         if is_refused {
@@ -126,6 +129,11 @@ impl ClientLoop {
                 self.setbacks.push(Setback::ClockRefused);
             }
         }
+    }
+
+    /// Whether the kernel did to the clock what it was told, so far.
+    pub(super) fn is_obeyed(&self) -> bool {
+        !self.has_failed
     }
 
     /// What is served.
@@ -251,9 +259,13 @@ impl ClientLoop {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 self.clock = None;
+                self.has_failed = true;
                 self.setbacks.push(Setback::ClockRefused);
             }
-            Err(error) => warn!("cannot adjust the clock: {error}"),
+            Err(error) => {
+                self.has_failed = true;
+                warn!("cannot adjust the clock: {error}");
+            }
         }
     }
 }

@@ -33,26 +33,28 @@ pub struct Loaded {
     pub keys: Option<KeyTable>,
 }
 
-/// Reads the configuration at `path`, the files it includes, and its key file. Missing files that it names
-/// are findings, too.
+/// Reads the configuration at `path`, the files it includes, then the lines `added`, and the key file. Missing
+/// files that are named are findings, too.
 ///
 /// # Errors
 /// [`Unreadable`] if the file at `path` cannot be read.
-pub fn load(path: &Path) -> Result<Loaded, Unreadable> {
-    let (config, mut findings) = config::load(path, &mut read)?;
+pub fn load(path: &Path, added: &str) -> Result<Loaded, Unreadable> {
+    config::load_with(path, added, &mut read).map(with_keys)
+}
+
+/// The configuration that needs no file, and the lines `added`.
+pub(super) fn embedded_default(added: &str) -> Result<Loaded, Unreadable> {
+    let mut text = |_: &Path| Ok(EMBEDDED_DEFAULT.into());
+    config::load_with(Path::new("embedded default"), added, &mut text).map(with_keys)
+}
+
+fn with_keys((config, mut findings): (Config, Findings)) -> Loaded {
     let keys = match &config.keys_file {
         None => Some(KeyTable::default()),
         Some(file) => read_keys(file, &config, &mut findings),
     };
     findings.sort();
-    Ok(Loaded { config, findings, keys })
-}
-
-/// The configuration that needs no file.
-pub(super) fn embedded_default() -> Result<Loaded, Unreadable> {
-    let (config, findings) =
-        config::load(Path::new("embedded default"), &mut |_| Ok(EMBEDDED_DEFAULT.into()))?;
-    Ok(Loaded { config, findings, keys: Some(KeyTable::default()) })
+    Loaded { config, findings, keys }
 }
 
 /// Reads the trusted keys of a key file.
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_embedded_default_has_nothing_to_complain_about() {
-        let Loaded { config, findings, .. } = embedded_default().expect("it is in memory");
+        let Loaded { config, findings, .. } = embedded_default("").expect("it is in memory");
         assert!(findings.is_empty(), "{:?}", findings.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(config.local_clock().map(config::LocalClock::served_stratum), Some(10));
     }

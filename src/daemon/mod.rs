@@ -16,6 +16,7 @@ pub mod owner;
 mod privileges;
 pub mod query;
 mod resolver;
+mod set_once;
 mod signals;
 mod status;
 mod workers;
@@ -40,6 +41,7 @@ use self::signals::Signals;
 use self::status::Status;
 use self::workers::{Crew, Workers};
 use crate::client::Settings;
+use crate::config::Family;
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
@@ -72,8 +74,16 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// `-g`: the first correction of the clock may be of any size.
     pub panic_gate: bool,
-    /// `-x`: the machine's clock is never adjusted.
+    /// `-x` of `serve`: the machine's clock is never adjusted.
     pub never_adjust: bool,
+    /// `-x` of `ntpd`: the clock is slewed, not stepped, unless it is very far off.
+    pub slew: bool,
+    /// `-q` of `ntpd`: the clock is set, and nobody is served.
+    pub set_once: bool,
+    /// `-4` or `-6` of `ntpd`: no address of the other family is served, and no name means one.
+    pub family: Family,
+    /// Lines of ntp.conf that come behind those of the file.
+    pub directives: String,
 }
 
 /// Which cores get a worker.
@@ -115,6 +125,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     match &options.config {
         Some(path) => info!("configuration: {}", path.display()),
         None => info!("configuration: embedded default, no file is read"),
+    }
+    if options.set_once {
+        return set_once::run(options, plan, &signals);
     }
     let clock = take_over_clock(&plan)?;
     let identity = privileges::resolve(options.user.as_deref())?;
@@ -336,10 +349,10 @@ fn clock_in_words(settings: &Settings, is_ours: bool) -> String {
         ),
         _ if sources == 0 => "clock: not adjusted, there is no source: every reply says so".to_owned(),
         _ => {
-            let how = match (is_ours, settings.discipline.step > 0.0) {
+            let how = match (is_ours, assemble::is_slew_only(&settings.discipline)) {
                 (false, _) => "not adjusted",
-                (true, true) => "disciplined",
-                (true, false) => "slew-only",
+                (true, false) => "disciplined",
+                (true, true) => "slew-only",
             };
             format!("clock: {how}, {sources} source{}", if sources == 1 { "" } else { "s" })
         }

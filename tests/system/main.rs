@@ -17,6 +17,7 @@ mod outside;
 mod query;
 mod rate_limit;
 mod reload;
+mod roles;
 mod routes;
 mod sandbox;
 mod seed;

@@ -23,7 +23,8 @@ use super::complain;
 const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Options of `ntpring ntpq`; where ntpq has the same letter it means the same.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "ntpq", version, about = "Asks NTP servers about their state, as ntpq does")]
 pub(super) struct Args {
     /// Print the table of associations, as -c peers does
     #[arg(short = 'p', long)]

@@ -15,6 +15,14 @@ use crate::snapshot::LocalClock;
 use crate::sys::{clock, interfaces, resolve};
 use crate::wire::{Precision, ReferenceId};
 
+/// ntpd's `-x`: what is off by less is slewed, in seconds.
+const SLEW_STEP: f64 = 600.0;
+
+/// Whether the clock is, for all that may be expected, never stepped.
+pub(in crate::daemon) fn is_slew_only(discipline: &DisciplineSettings) -> bool {
+    discipline.step == 0.0 || discipline.step >= SLEW_STEP
+}
+
 /// All that the configuration says to the client; `drift_ppm` is what its drift file says.
 pub(super) fn settings(
     options: &Options,
@@ -23,7 +31,7 @@ pub(super) fn settings(
     drift_ppm: Option<f64>,
 ) -> Settings {
     Settings {
-        sources: config.associations.iter().filter_map(source).collect(),
+        sources: config.associations.iter().filter_map(|line| source(line, options)).collect(),
         local_clock: config.local_clock().map(local_clock),
         selection: selection(&config.tos),
         discipline: discipline(options, config),
@@ -61,7 +69,7 @@ fn leap_second(config: &Config) -> Option<LeapSecond> {
 }
 
 /// `None`, with a warning, for a line that cannot be followed.
-fn source(association: &Association) -> Option<Source> {
+fn source(association: &Association, options: &Options) -> Option<Source> {
     if association.nts {
         // Asked without it, the time would not be what the line says it is.
         warn!("{}: network time security is not supported yet: not asked", association.position);
@@ -72,7 +80,7 @@ fn source(association: &Association) -> Option<Source> {
             config::Host::Address(address) => Host::Address(*address, 0),
             config::Host::Name(name) => match resolve::scoped_address(name) {
                 Some((address, scope)) => Host::Address(IpAddr::V6(address), scope),
-                None => Host::Name(Arc::from(name.as_str()), family(association.family)),
+                None => Host::Name(Arc::from(name.as_str()), family(association.family, options.family)),
             },
         },
         is_pool: association.kind == AssociationKind::Pool,
@@ -90,9 +98,10 @@ fn source(association: &Association) -> Option<Source> {
     })
 }
 
-/// The two floors name the same families, each for itself.
-fn family(family: config::Family) -> Family {
-    match family {
+/// What the line says, else what the command line says. The two floors name the same families, each for
+/// itself.
+fn family(of_line: config::Family, of_all: config::Family) -> Family {
+    match if of_line == config::Family::Any { of_all } else { of_line } {
         config::Family::Any => Family::Any,
         config::Family::V4 => Family::V4,
         config::Family::V6 => Family::V6,
@@ -126,7 +135,10 @@ fn discipline(options: &Options, config: &Config) -> DisciplineSettings {
             (true, true) => ClockControl::Virtual,
             (true, false) => ClockControl::Kernel,
         },
-        step: config.tinker.step_seconds,
+        step: match config.tinker.step_seconds {
+            step if options.slew && step > 0.0 => step.max(SLEW_STEP),
+            step => step,
+        },
         panic: config.tinker.panic_seconds,
         stepout: config.tinker.stepout_seconds,
         max_slew_ppm: config.tinker.max_slew_ppm,
@@ -214,6 +226,32 @@ mod tests {
             assert_eq!(leap(unusable), None, "{unusable}");
         }
         fs::remove_file(path).expect("it was written");
+    }
+
+    #[test]
+    fn ntpds_x_slews_what_is_less_than_600_s_off() {
+        let slew = Options { slew: true, ..Options::default() };
+        for (text, options, step, is_slewed) in [
+            ("", &Options::default(), 0.128, false),
+            ("", &slew, 600.0, true),
+            ("tinker step 0.5\n", &slew, 600.0, true),
+            ("tinker step 900\n", &slew, 900.0, true),
+            ("tinker step 0\n", &slew, 0.0, true),
+            ("tinker step 0\n", &Options::default(), 0.0, true),
+        ] {
+            let discipline = settings_of(text, options).discipline;
+            assert_eq!((discipline.step, is_slew_only(&discipline)), (step, is_slewed), "{text:?}");
+            assert_eq!(discipline.control, ClockControl::Kernel, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_family_of_the_command_line_is_that_of_names_without_one() {
+        let v4 = Options { family: config::Family::V4, ..Options::default() };
+        let hosts = settings_of("server a.example\nserver -6 b.example\n", &v4).sources;
+        let expected = [("a.example", Family::V4), ("b.example", Family::V6)]
+            .map(|(name, family)| Host::Name(name.into(), family));
+        assert_eq!(hosts.into_iter().map(|source| source.host).collect::<Vec<_>>(), expected);
     }
 
     #[test]
