@@ -15,6 +15,7 @@ use super::{Failure, Options};
 use crate::server::ServingState;
 use crate::snapshot::SystemVariables;
 use crate::sys::clock::SetWatch;
+use crate::sys::socket::ServeSocket;
 use crate::sys::thread::without_signals;
 use crate::xdp::{self, Feed, Tier};
 
@@ -34,7 +35,7 @@ pub(super) fn start(
 ) -> Result<Option<InDriver>, Failure> {
     let Some(wanted) = &options.xdp else { return Ok(None) };
     let listening: Vec<SocketAddr> =
-        sockets.first().iter().flat_map(|sockets| sockets.iter().map(|socket| socket.local())).collect();
+        sockets.first().iter().flat_map(|sockets| sockets.iter().map(ServeSocket::local)).collect();
     // The upper six bits are DSCP.
     let traffic_class = plan.dscp << 2;
     let serving = |feed: &Feed| {

@@ -310,7 +310,7 @@ fn socket_buffers_and_backlogs_are_taken_back_to_what_they_were() {
     let scene = Scene::new();
     scene.file("proc/sys/net/core/rmem_max", "212992");
     let mend = scene.mend("receive buffer");
-    assert_eq!(mend.command, "sysctl -w net.core.rmem_max=4194304");
+    assert_eq!(mend.command, "sysctl -w net.core.rmem_max=1048576");
     assert_eq!(mend.undo, "sysctl -w net.core.rmem_max=212992");
     scene.file("proc/self/net/softnet_stat", "00132d9d 00000000 00\n000e0806 0000001f 00");
     scene.says("backlog", "31 frames were dropped");
@@ -451,7 +451,7 @@ fn lines_and_json_tell_the_same() {
     let page = page(&scene.machine, &findings);
     let mend = "✗ receive buffer         net.core.rmem_max is 208 KiB";
     assert!(
-        page.contains(mend) && page.contains("\n    mend  sysctl -w net.core.rmem_max=4194304\n"),
+        page.contains(mend) && page.contains("\n    mend  sysctl -w net.core.rmem_max=1048576\n"),
         "{page}"
     );
     assert!(page.contains("\n? busy polling           not known: /proc/sys/net/core/busy_read"), "{page}");
