@@ -98,7 +98,8 @@ impl Limiter {
     }
 
     /// Judges one request, and takes an answer out of its source's bucket if it deserves one. Without `kod`
-    /// it is never a kiss.
+    /// it is never a kiss. Never inlined, so that a request that is not limited pays nothing.
+    #[inline(never)]
     pub(super) fn judge(
         &mut self,
         source: IpAddr,
