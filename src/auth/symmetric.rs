@@ -113,7 +113,9 @@ impl Code {
 }
 
 impl Keyed {
-    /// RFC 5905 §7.3: the hash of the key and then the message; RFC 8573: the CMAC of the message.
+    /// RFC 5905 §7.3: the hash of the key and then the message; RFC 8573: the CMAC of the message. Never
+    /// inlined: a plain request would pay for the room that ciphers need on the stack.
+    #[inline(never)]
     pub(super) fn code(&self, message: &[u8]) -> Code {
         fn hashed<H: Digest + Clone>(begun: &H, message: &[u8]) -> Code {
             Code::cut(&begun.clone().chain_update(message).finalize())

@@ -99,6 +99,8 @@ impl Limiter {
 
     /// Judges one request, and takes an answer out of its source's bucket if it deserves one. Without `kod`
     /// it is never a kiss; with `spent` it deserves none, because a tier in front of this one gave them all.
+    /// Never inlined, so that a request that is not limited pays nothing.
+    #[inline(never)]
     pub(super) fn judge(
         &mut self,
         source: IpAddr,
