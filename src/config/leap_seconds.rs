@@ -86,7 +86,7 @@ impl LeapTable {
 
     /// The next leap second after `now`, in seconds since 1970; if there is none, the last one.
     pub fn next(&self, now: i64) -> Option<LeapChange> {
-        let changes =
+        let mut changes =
             self.offsets.windows(2).map(|pair| LeapChange { at: pair[1].0, insert: pair[1].1 > pair[0].1 });
         changes.clone().find(|change| change.at > now).or(changes.next_back())
     }
