@@ -90,15 +90,16 @@ fn the_client_alone_makes_plain_calls_only() {
     // From the readiness line to the end of the program.
     let ready = text.lines().position(|line| line.contains("ready: ")).expect("the readiness line");
     let end = text.lines().position(|line| line.contains("--- SIGTERM")).expect("the end");
+    let lines: Vec<&str> = text.lines().take(end).skip(ready).collect();
     let running: BTreeSet<&str> =
-        text.lines().take(end).skip(ready).filter_map(call).filter(|call| !is_of_memory(call)).collect();
+        lines.iter().copied().filter_map(call).filter(|call| !is_of_memory(call)).collect();
     let strange: Vec<_> = running.iter().filter(|call| !LOOP.contains(call)).collect();
     assert!(strange.is_empty(), "{strange:?} while it follows the clock");
     for call in ["poll", "socket", "connect", "sendto", "recvmsg", "close", "clock_adjtime"] {
         assert!(running.contains(call), "no {call} in {running:?}");
     }
 
-    one_datagram_for_each_time_that_poll_reports_one(&text);
+    one_datagram_for_each_time_that_poll_reports_one(&lines);
 }
 
 /// The name of the call of a line: `PID NAME(…`.
@@ -114,13 +115,12 @@ fn is_of_memory(call: &str) -> bool {
 
 /// Between two polls, each of which names the sockets that are ready, there are no more receiving calls
 /// than that.
-fn one_datagram_for_each_time_that_poll_reports_one(trace: &str) {
+fn one_datagram_for_each_time_that_poll_reports_one(trace: &[&str]) {
     let mut allowed = 0;
-    for line in trace.lines() {
+    for line in trace {
         match call(line) {
             Some("poll") => {
                 allowed = line.matches("revents=").count() * 2;
-                assert!(!line.contains("events=0"), "{line}");
                 // `poll([{…}, {…}], 2, 1000) = …`, or `poll(NULL, 0, 1000) = …`.
                 let arguments = line.split(" = ").next().unwrap_or_default().trim_end();
                 let timeout = arguments.trim_end_matches(')').rsplit(", ").next();
