@@ -21,6 +21,7 @@ usage: ./ci.sh JOB...
   bench-smoke  every benchmark runs once, nothing is measured
   fuzz         each fuzz target for FUZZ_SECONDS (600); not part of all
   guest        a virtual machine whose clock is stepped, slewed and given a leap second; not part of all
+  package      a Debian package, installed into a test root, looked at, removed and purged; not part of all
   audit        known vulnerabilities of the dependencies, from the network; not part of all
   all          fmt lint bench-smoke test
 environment:
@@ -205,6 +206,45 @@ audit() {
     cargo deny --workspace check advisories
 }
 
+# Builds the Debian package of what install.sh lays out, and takes it through its life in a root of its own.
+package() {
+    local tree=target/package/tree root deb file
+    say "package: build"
+    [ -n "${BUILT:-}" ] || cargo build --locked --release --package ntpring --package ntpload
+    rm -rf target/package && mkdir -p "$tree"
+    DESTDIR=$PWD/$tree PREFIX=/usr BUILT=${BUILT:-$target/release} ./install.sh
+    install_tool cargo-deb
+    cargo deb --no-build --no-strip --quiet --output target/package
+    deb=$(echo target/package/*.deb)
+    dpkg-deb --info "$deb"
+    dpkg-deb --contents "$deb"
+
+    say "package: install, remove and purge in a test root"
+    if ! have dpkg || ! have fakeroot; then echo "missing: dpkg, fakeroot (apt-get install fakeroot)"; return 1; fi
+    root=$(mktemp -d)
+    mkdir -p "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/info" "$root/etc"
+    touch "$root/var/lib/dpkg/status" "$root/var/lib/dpkg/available"
+    printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
+    printf 'root:x:0:\n' >"$root/etc/group"
+    # Scripts run on this machine's programs (DPKG_ROOT tells them), and what is depended on is not there.
+    in_root() { fakeroot dpkg --root="$root" --force-script-chrootless --force-depends --log=/dev/null "$@"; }
+    in_root --install "$deb"
+    for file in usr/bin/ntpring usr/bin/ntpload usr/bin/ntpq usr/sbin/ntpd lib/systemd/system/ntpd.service etc/ntp.conf; do
+        [ -e "$root/$file" ] || { echo "FAILED: no $file"; return 1; }
+    done
+    "$root/usr/sbin/ntpd" --version
+    "$root/usr/bin/ntpq" --version
+    "$root/usr/bin/ntpring" check --strict -c "$root/etc/ntp.conf"
+    grep '^ntpring:' "$root/etc/passwd" || echo "no user ntpring: systemd-sysusers is not here to make it"
+    in_root --remove ntpring
+    [ -e "$root/etc/ntp.conf" ] || { echo "FAILED: removal took /etc/ntp.conf"; return 1; }
+    in_root --purge ntpring
+    file=$(find "$root" -path "$root/var/lib/dpkg" -prune -o ! -type d -name '*ntp*' -print)
+    [ -z "$file" ] || { echo "FAILED: left behind: $file"; return 1; }
+    rm -rf "$root"
+    echo "package: $deb: installed, removed, purged"
+}
+
 bench_smoke() {
     say "bench-smoke: every benchmark once"
     cargo test --locked --package bench --benches
@@ -219,6 +259,7 @@ for job; do
         fuzz) fuzz ;;
         guest) run_guest ;;
         audit) audit ;;
+        package) package ;;
         bench-smoke) bench_smoke ;;
         all) fmt; lint; bench_smoke; run_tests ;;
         -h | --help) usage ;;

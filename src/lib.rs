@@ -21,6 +21,8 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod limits;
+#[cfg(test)]
+mod manual;
 pub mod server;
 pub mod snapshot;
 pub mod sys;

@@ -419,8 +419,19 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
+#[path = "../../src/manual.rs"]
+mod manual;
+
+#[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+
+    #[test]
+    fn the_manual_page_has_every_option() {
+        manual::keep("ntpload.1", &manual::subcommands("ntpload", &Cli::command()));
+    }
 
     #[test]
     fn rates_have_suffixes_and_bounds() {

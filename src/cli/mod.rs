@@ -70,3 +70,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn complain(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::manual;
+
+    #[test]
+    fn the_manual_page_has_every_option() {
+        manual::keep("ntpring.8", &manual::subcommands("ntpring", &Cli::command()));
+    }
+}
