@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 1 | [`wire`], [`sys`], [`limits`] | wire knows no kernel, sys knows no NTP |
 //! | 2 | [`snapshot`], [`auth`], [`config`] | make a system call |
-//! | 3 | [`server`], [`client`], [`control`] | read a clock, make a system call; server: allocate, log, lock |
+//! | 3 | [`server`], [`client`], [`control`] | read a clock, make a system call; server: allocate, lock |
 //! | 4 | [`datapath`] | decide what to answer |
 //! | 5 | [`daemon`] | run per packet |
 //! | 6 | [`cli`] | anything but arguments and text |

@@ -25,7 +25,8 @@ pub enum Verdict {
     Congested,
     /// It is too far from what was expected: not taken, unless the next ones say the same.
     Doubtful,
-    /// It was one too many that did not fit: the clock, or the path, is taken to have jumped, and it was taken.
+    /// It was one too many that did not fit: the clock, or the path, is taken to have jumped, and it was
+    /// taken.
     Restarted,
 }
 
@@ -36,7 +37,8 @@ impl Verdict {
     }
 }
 
-/// What is known about the local clock, as of the last [`Estimator::advance`]. Seconds, and seconds per second.
+/// What is known about the local clock, as of the last [`Estimator::advance`]. Seconds, and seconds per
+/// second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// Local − true.
@@ -51,7 +53,8 @@ pub struct Estimate {
 
 /// Estimates one clock by one source's samples.
 pub trait Estimator {
-    /// `elapsed` true seconds go by, in which the clock is moved by `phase` on top of what it does by itself.
+    /// `elapsed` true seconds go by, in which the clock is moved by `phase` on top of what it does by
+    /// itself.
     fn advance(&mut self, elapsed: f64, phase: f64);
 
     /// The clock's rate is changed by `change`.

@@ -81,7 +81,8 @@ pub enum StampKind {
 /// What the client wants done, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Send a request, from a port that the kernel chooses anew, and close the association's socket before it.
+    /// Send a request, from a port that the kernel chooses anew, and close the association's socket
+    /// before it.
     Send(Request),
     /// The association is gone: close its socket.
     Close(AssociationId),
@@ -129,7 +130,8 @@ pub struct Request {
 /// How fast the machine's clock is to run: the kernel's `tick` and `freq`.
 ///
 /// On every way out of the process, and first thing at its start, the clock must be given
-/// [`ClockRate::at_rest`] of the last one: a process killed in mid-slew leaves a clock that is up to 8 % fast.
+/// [`ClockRate::at_rest`] of the last one: a process killed in mid-slew leaves a clock that is up to 8 %
+/// fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClockRate {
     /// Microseconds per tick of 10 ms (ADJ_TICK): 9000 to 11 000.

@@ -27,7 +27,8 @@ const QUORUM_WAIT: f64 = 7.0;
 /// seconds.
 const KERNEL_REFRESH: f64 = 256.0;
 
-/// The drift file is written once an hour, as soon as the frequency is known so well, in seconds per second.
+/// The drift file is written once an hour, as soon as the frequency is known so well, in seconds per
+/// second.
 const DRIFT_REFRESH: f64 = 3600.0;
 const DRIFT_KNOWN: f64 = 2e-6;
 
@@ -202,7 +203,8 @@ impl Client {
             && self.distance(association, now) <= self.settings.selection.maxdist
     }
 
-    /// Whether the source takes its time from us, or from whom we take it too. Addresses of reference clocks
+    /// Whether the source takes its time from us, or from whom we take it too. Addresses of reference
+    /// clocks
     /// and of orphans are the same everywhere and tell nothing.
     fn is_loop(&self, association: &Association) -> bool {
         let id = association.server.reference_id;
@@ -344,7 +346,8 @@ impl Client {
         self.is_system_new = true;
     }
 
-    /// Midnight came with a leap second due: the kernel has taken it if its clock is ours; a virtual one takes
+    /// Midnight came with a leap second due: the kernel has taken it if its clock is ours; a virtual one
+    /// takes
     /// it now. It is no error, so no estimator hears of it.
     fn leap_by_ourselves(&mut self, now: Now) {
         let (seconds, _) = now.realtime.to_unix(NtpTimestamp::PIVOT);

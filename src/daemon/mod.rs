@@ -42,6 +42,7 @@ use self::status::Status;
 use self::workers::{Crew, Workers};
 use crate::client::Settings;
 use crate::config::Family;
+use crate::datapath::Query;
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
@@ -115,17 +116,14 @@ pub enum Failure {
 /// Serves until SIGTERM or SIGINT. Logs to stderr; "ready: …" is printed once every worker's receive is
 /// armed.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
     let serves = options.cores != CoreChoice::First(0);
+    // First of all: a SIGHUP that comes early, as from a script that follows the pid file, must not kill.
     let signals = Signals::install(serves)?;
     if !serves {
         logging::serve_nobody();
     }
     let mut plan = Plan::read(options)?;
-    match &options.config {
-        Some(path) => info!("configuration: {}", path.display()),
-        None => info!("configuration: embedded default, no file is read"),
-    }
+    say_configuration(options);
     if options.set_once {
         return set_once::run(options, plan, &signals);
     }
@@ -140,7 +138,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let clock_in_words = clock_in_words(&plan.settings, clock.is_some());
     let drift_file = plan.drift_file.take();
     let mut client = ClientLoop::new(plan.settings.clone(), clock, drift_file, plan.dscp, signals.waker()?)?;
-    // The first turn sends the first requests, and tells what is served until they are answered.
+    // The first turn tells what is served until the first requests are answered.
     client.turn(signals.sleep())?;
     let publisher = Publisher::new(plan.serving_state(client.system()));
     if let Some(xdp) = &mut xdp {
@@ -158,19 +156,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     };
     signals.started();
     let workers = crew.start(options.datapath)?;
-    let control = match plan.cores.is_empty() {
-        true => Arc::default(),
-        false => control::start(
-            inbox,
-            control::Sources {
-                sockets: sockets.clone(),
-                published: publisher.subscribe(),
-                following: following.subscribe(),
-                counters: workers.counters.clone(),
-                monitors: workers.monitors.clone(),
-            },
-        )?,
-    };
+    let control = start_control(inbox, &sockets, &workers, (&publisher, &following))?;
     let status = Status {
         control,
         tier: if plan.cores.is_empty() { "none" } else { workers.backend.name() },
@@ -180,9 +166,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         following: following.subscribe(),
         xdp: xdp.as_ref().map(InDriver::view),
     };
-    if let Some(listener) = metrics {
-        metrics::serve(listener, status.clone())?;
-    }
+    metrics.map(|listener| metrics::serve(listener, status.clone())).transpose()?;
     let xdp = xdp.map(|xdp| xdp.watch_the_clock(signals.waker()?)).transpose()?;
     announce(&plan, &sockets, &workers, &clock_in_words, xdp.as_ref());
     Daemon {
@@ -199,6 +183,33 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         reading: None,
     }
     .supervise()
+}
+
+fn say_configuration(options: &Options) {
+    match &options.config {
+        Some(path) => info!("configuration: {}", path.display()),
+        None => info!("configuration: embedded default, no file is read"),
+    }
+}
+
+/// Without workers there is nobody to forward control messages, and no thread to answer them.
+fn start_control(
+    inbox: Receiver<Query>,
+    sockets: &WorkerSockets,
+    workers: &Workers,
+    (publisher, following): (&Publisher<ServingState>, &Publisher<Following>),
+) -> io::Result<Arc<control::Tally>> {
+    if sockets.is_empty() {
+        return Ok(Arc::default());
+    }
+    let sources = control::Sources {
+        sockets: sockets.clone(),
+        published: publisher.subscribe(),
+        following: following.subscribe(),
+        counters: workers.counters.clone(),
+        monitors: workers.monitors.clone(),
+    };
+    control::start(inbox, sources)
 }
 
 /// The daemon thread, once everything runs.
@@ -320,7 +331,8 @@ impl Daemon<'_> {
     }
 }
 
-/// The machine's clock, if it is to be adjusted and the kernel lets us. The first thing that is done to it is
+/// The machine's clock, if it is to be adjusted and the kernel lets us. The first thing that is done to
+/// it is
 /// to take back what a process that was killed may have left.
 fn take_over_clock(plan: &Plan) -> io::Result<Option<KernelClock>> {
     if !client_loop::wants_clock(&plan.settings) {

@@ -227,7 +227,8 @@ fn path_counts(totals: &Totals) -> [(&'static str, &'static str, u64); 6] {
     ]
 }
 
-/// The tier in the network driver: what it answered and left to the sockets, where it is, and what the drivers
+/// The tier in the network driver: what it answered and left to the sockets, where it is, and what the
+/// drivers
 /// count about its replies.
 fn driver(xdp: &mut xdp::View) -> Value {
     let totals = xdp.totals();

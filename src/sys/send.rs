@@ -67,7 +67,8 @@ impl SendChunk {
         }
     }
 
-    /// Says how large the batch is whose replies follow: many large ones in a row are a backlog. A few are what
+    /// Says how large the batch is whose replies follow: many large ones in a row are a backlog. A few
+    /// are what
     /// a hiccup of the machine has left behind, and soon over.
     pub(super) fn begin_batch(&mut self, is_large: bool) {
         const HICCUP: u32 = 4;
@@ -90,7 +91,8 @@ impl SendChunk {
     /// Appends one reply.
     ///
     /// # Safety
-    /// `memory` must stay valid and untouched for its lengths until the next [`flush`](Self::flush) returns.
+    /// `memory` must stay valid and untouched for its lengths until the next [`flush`](Self::flush)
+    /// returns.
     #[inline]
     pub(super) unsafe fn push(&mut self, socket: usize, memory: ReplyMemory, lengths: ReplyLengths) {
         let Some(header) = self.headers.get_mut(self.length) else { return };
@@ -113,7 +115,8 @@ impl SendChunk {
             let waiting = &mut self.headers[done..total];
             let socket = sockets[self.socket].as_raw_fd();
             tally.kernel_entries += 1;
-            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the caller of
+            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the
+            // caller of
             // `push` keeps alive until this function returns; sendmmsg copies them before it returns.
             let sent = unsafe {
                 libc::sendmmsg(

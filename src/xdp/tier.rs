@@ -1,4 +1,5 @@
-//! The program on the interfaces it is wanted on: put there, put there again when an interface comes back, and
+//! The program on the interfaces it is wanted on: put there, put there again when an interface comes
+//! back, and
 //! told what it needs to know. Runs on the daemon thread, about once a second.
 
 use std::error::Error;
@@ -264,7 +265,8 @@ fn vlans(interface: &str, own: &[InterfaceAddress]) -> Vec<link::Vlan> {
     link::vlans_of(interface, candidates)
 }
 
-/// A driver that takes the tags off makes frames of all VLANs look alike; replies would leave without a tag.
+/// A driver that takes the tags off makes frames of all VLANs look alike; replies would leave without a
+/// tag.
 fn obstacle(interface: &str, own: &[InterfaceAddress]) -> Option<String> {
     let hidden = link::strips_vlan_tags(interface) && !vlans(interface, own).is_empty();
     hidden.then(|| {

@@ -14,7 +14,8 @@ const WANDERS: usize = 9;
 const LEAST_WANDER: f64 = 1e-10;
 
 /// What crystals do, as a decade: a filter that believes in more needs evidence for it. Samples far apart
-/// and noisy hardly tell filters apart, and without this those that believe in anything get half the weight.
+/// and noisy hardly tell filters apart, and without this those that believe in anything get half the
+/// weight.
 const USUAL_WANDER: f64 = -9.0;
 
 /// How much of the noise that the round trips suggest filters believe in.
@@ -30,7 +31,11 @@ const FLOOR: f64 = 20.0;
 const GATE: f64 = 25.0;
 const REJECTED_MAX: u32 = 4;
 
-/// Samples whose round trip shows congestion are rejected, so many in a row at most, once there are enough round
+/// With fewer samples than this it is the estimate that is doubted first: only one is rejected.
+const YOUNG: u32 = 10;
+
+/// Samples whose round trip shows congestion are rejected, so many in a row at most, once there are
+/// enough round
 /// trips to tell.
 const CONGESTED_MAX: u32 = 40;
 const CONGESTION_FROM: usize = 16;
@@ -154,7 +159,8 @@ impl KalmanBank {
         self.since_accepted = 0.0;
     }
 
-    /// Too many samples in a row did not fit: whatever moved, start from what they say, and let every filter
+    /// Too many samples in a row did not fit: whatever moved, start from what they say, and let every
+    /// filter
     /// explain it its own way.
     fn widen(&mut self, residual: f64) {
         let rate = residual / self.since_accepted.max(1.0);
@@ -212,7 +218,8 @@ impl Estimator for KalmanBank {
         let fits = residual * residual <= GATE * (estimate.error_variance + variance);
         if !fits {
             self.rejected += 1;
-            if self.rejected <= REJECTED_MAX {
+            let patience = if self.samples < YOUNG { 1 } else { REJECTED_MAX };
+            if self.rejected <= patience {
                 return Verdict::Doubtful;
             }
             self.widen(residual);

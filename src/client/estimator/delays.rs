@@ -5,16 +5,18 @@ use std::collections::VecDeque;
 /// Round trips that are looked at.
 const WINDOW: usize = 64;
 
-/// The median of the sum of two exponential delays of mean 1, and the expected minimum of n such sums times √n.
+/// The median of the sum of two exponential delays of mean 1, and the expected minimum of n such sums
+/// times √n.
 const MEDIAN: f64 = 1.678;
 const MINIMUM: f64 = 1.2533;
 
 /// So many round trips in a row make a new base, when they say so.
 const RUN: usize = 8;
 
-/// The scatter of few round trips may be far too small by chance: with this many a sample's variance is taken
+/// The scatter of few round trips may be far too small by chance: with this many a sample's variance is
+/// taken
 /// to be twice what they suggest.
-const FEW: f64 = 8.0;
+const FEW: f64 = 12.0;
 
 /// With fewer samples than this, the scatter of the delays is not worth much.
 const ENOUGH: usize = 4;
@@ -54,6 +56,9 @@ impl Delays {
         if residual.abs() > self.excess(delay) / 8.0 {
             return self.balanced.clear();
         }
+        // A lone slow packet before the way became longer is none of the run.
+        let base = self.base;
+        self.balanced.retain(|earlier| (earlier - base) * 2.0 > delay - base);
         self.balanced.push_back(delay);
         if self.balanced.len() == RUN {
             self.window = std::mem::take(&mut self.balanced);
@@ -61,7 +66,8 @@ impl Delays {
         }
     }
 
-    /// The last few were all faster than any before: the way became shorter, and what it was like before says
+    /// The last few were all faster than any before: the way became shorter, and what it was like before
+    /// says
     /// nothing any more.
     fn drop_if_all_faster(&mut self) {
         let Some(older) = self.window.len().checked_sub(RUN).filter(|older| *older >= RUN) else { return };

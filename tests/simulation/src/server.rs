@@ -70,7 +70,7 @@ impl Server {
             Behaviour::Off(by) => lie = by,
             Behaviour::Drifts(rate) => lie = rate * (time - since),
             Behaviour::Unsynchronised => {
-                (leap, stratum, id) = (LeapIndicator::Unsynchronised, 0, ReferenceId::INIT)
+                (leap, stratum, id) = (LeapIndicator::Unsynchronised, 0, ReferenceId::INIT);
             }
             Behaviour::Leap(announced) => leap = announced,
             Behaviour::Kiss(code, poll) => {

@@ -231,7 +231,8 @@ fn o4_a_clock_that_was_set_by_others_is_distrusted_until_it_is_measured() {
             scenario.control = control;
             for record in runs(&scenario) {
                 assert_eq!(record.panic, None, "{by}");
-                let told = |notice: &Notice| matches!(notice, Notice::SteppedByOthers(jump) if (jump - by).abs() < 1e-3);
+                let is_it = |jump: f64| (jump - by).abs() < 1e-3;
+                let told = |notice: &Notice| matches!(notice, Notice::SteppedByOthers(jump) if is_it(*jump));
                 let when =
                     record.notices.iter().find(|(_, notice)| told(notice)).expect("it is told").0 as usize;
                 assert!(

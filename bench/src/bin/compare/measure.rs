@@ -90,7 +90,8 @@ impl Bench<'_> {
         Running::start(contestant, self.rig, self.places, self.effort.patience, self.stop)
     }
 
-    /// One round. `reference` is the rate that the moderate loads are parts of; the contestant's own lossless
+    /// One round. `reference` is the rate that the moderate loads are parts of; the contestant's own
+    /// lossless
     /// rate if there is none yet.
     pub(super) fn round(&self, contestant: Contestant, reference: Option<f64>) -> Result<Round, String> {
         let mut running = self.start(contestant)?;
@@ -140,8 +141,10 @@ impl Bench<'_> {
 }
 
 impl Lossless {
-    /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one hiccup of
-    /// the machine is enough to lose a single request at any rate; half of saturation where even that was lost.
+    /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one
+    /// hiccup of
+    /// the machine is enough to lose a single request at any rate; half of saturation where even that was
+    /// lost.
     pub(super) fn reference(&self, saturated: &Slice) -> f64 {
         self.per_mille.or(self.none).unwrap_or(saturated.outcome.answered / 2.0)
     }
