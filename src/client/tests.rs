@@ -207,7 +207,8 @@ impl Bench {
         while self.now.monotonic < end {
             let before = self.requests.len();
             self.wait(0.05);
-            for (_, request) in self.requests[before..].to_vec() {
+            for at in before..self.requests.len() {
+                let request = self.requests[at].1;
                 let IpAddr::V4(server) = request.to.ip() else { continue };
                 if let Some(answer) = answers(server.octets()[3]) {
                     self.answer(&request, &answer);
@@ -225,10 +226,9 @@ impl Bench {
     }
 
     fn notices(&self) -> Vec<&Notice> {
-        let notice = |action| match action {
-            &Action::Log(ref notice) => Some(notice),
-            _ => None,
-        };
+        fn notice(action: &Action) -> Option<&Notice> {
+            if let Action::Log(notice) = action { Some(notice) } else { None }
+        }
         self.actions.iter().filter_map(notice).collect()
     }
 
