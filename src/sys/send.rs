@@ -67,11 +67,15 @@ impl SendChunk {
         }
     }
 
-    /// Says how large the batch is whose replies follow: many large ones in a row are a backlog. A few are what
-    /// a hiccup of the machine has left behind, and soon over.
+    /// Says how large the batch is whose replies follow: when most of them are large, that is a backlog. A few
+    /// are what a hiccup of the machine has left behind, and soon over.
     pub(super) fn begin_batch(&mut self, is_large: bool) {
         const HICCUP: u32 = 4;
-        self.large_batches = if is_large { self.large_batches.saturating_add(1) } else { 0 };
+        self.large_batches = if is_large {
+            (self.large_batches + 1).min(2 * HICCUP)
+        } else {
+            self.large_batches.saturating_sub(1)
+        };
         self.limit = if self.large_batches > HICCUP { self.sizes.backlog } else { self.sizes.calm };
     }
 
