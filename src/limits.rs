@@ -38,9 +38,9 @@ pub const FORWARD_QUEUE: usize = 64;
 /// Pinned worker threads of one process.
 pub const WORKERS_MAX: usize = 256;
 
-/// Receive buffer asked for with SO_RCVBUFFORCE, in bytes. The kernel doubles it: room for 2500 requests, which
-/// is a hiccup of 20 ms at 125 000 requests/s. Four times as much loses nothing less, and makes clients of an
-/// overloaded server wait four times as long (bench/README.md).
+/// Receive buffer asked for with SO_RCVBUFFORCE, in bytes. The kernel doubles it: room for 2500 requests,
+/// which is a hiccup of 20 ms at 125 000 requests/s. Four times as much loses nothing less, and makes clients
+/// of an overloaded server wait four times as long (bench/README.md).
 pub const SOCKET_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// `restrict` lines of one configuration. A table of so many takes 60 MB, twice that while it is built, and a

@@ -71,11 +71,8 @@ impl SendChunk {
     /// are what a hiccup of the machine has left behind, and soon over.
     pub(super) fn begin_batch(&mut self, is_large: bool) {
         const HICCUP: u32 = 4;
-        self.large_batches = if is_large {
-            (self.large_batches + 1).min(2 * HICCUP)
-        } else {
-            self.large_batches.saturating_sub(1)
-        };
+        let large = self.large_batches;
+        self.large_batches = if is_large { (large + 1).min(2 * HICCUP) } else { large.saturating_sub(1) };
         self.limit = if self.large_batches > HICCUP { self.sizes.backlog } else { self.sizes.calm };
     }
 

@@ -141,7 +141,7 @@ impl Bench<'_> {
 
 impl Lossless {
     /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one hiccup of
-    /// the machine is enough to lose a single request at any rate; half of saturation where even that was lost.
+    /// the machine is enough to lose a single request at any rate; half of saturation where there is none.
     pub(super) fn reference(&self, saturated: &Slice) -> f64 {
         self.per_mille.or(self.none).unwrap_or(saturated.outcome.answered / 2.0)
     }
