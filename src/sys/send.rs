@@ -67,8 +67,8 @@ impl SendChunk {
         }
     }
 
-    /// Says how large the batch is whose replies follow: when most of them are large, that is a backlog. A few
-    /// are what a hiccup of the machine has left behind, and soon over.
+    /// Says how large the batch is whose replies follow: when most of them are large, that is a backlog. A
+    /// few are what a hiccup of the machine has left behind, and soon over.
     pub(super) fn begin_batch(&mut self, is_large: bool) {
         const HICCUP: u32 = 4;
         let large = self.large_batches;
