@@ -37,6 +37,9 @@ const MULTISHOT_RUN: usize = 32;
 /// Completions that a collecting wait asks for; what is not there at once is not waited for.
 const COLLECT: usize = 2 * MULTISHOT_RUN;
 
+/// Marks the completion of the tick; sockets are numbered from zero.
+const TICK: u64 = u64::MAX;
+
 /// How long a cancelled receive may take to end.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -46,6 +49,8 @@ pub struct UringSockets {
     ring: IoUring,
     buffers: BufferRing,
     message: Box<libc::msghdr>,
+    tick: Box<Timespec>,
+    ticking: bool,
     sockets: Arc<[ServeSocket]>,
     states: Vec<SocketState>,
     armed: Vec<bool>,
@@ -93,6 +98,8 @@ impl UringSockets {
             ring,
             buffers,
             message,
+            tick: Box::default(),
+            ticking: false,
             states: vec![SocketState::default(); sockets.len()],
             armed: vec![false; sockets.len()],
             replies: SendChunk::new(sizes.send_chunks),
@@ -112,8 +119,9 @@ impl UringSockets {
     /// Sleeps until a completion is there or `timeout` is over.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.arm()?;
+        self.arm_tick(timeout)?;
         self.tally.kernel_entries += 1;
-        if self.busy { self.enter(COLLECT, Duration::ZERO) } else { self.enter(1, timeout) }
+        if self.busy { self.enter(COLLECT, Duration::ZERO) } else { passing(self.ring.submit_and_wait(1)) }
     }
 
     /// Serves every datagram that has completed. `serve` returns the length of the reply it wrote over the
@@ -139,10 +147,19 @@ impl UringSockets {
     /// Submits what is queued and waits for so many completions.
     fn enter(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::from(timeout);
-        match self.ring.submitter().submit_with_args(completions, &SubmitArgs::new().timespec(&timeout)) {
-            Err(error) if !is_passing(&error) => Err(error),
-            _ => Ok(()),
+        let arguments = SubmitArgs::new().timespec(&timeout);
+        passing(self.ring.submitter().submit_with_args(completions, &arguments))
+    }
+
+    /// Queues the timeout that ends a wait in which nothing comes, unless one is under way: one for many
+    /// waits, because each wait's own timeout would set a timer and cancel it again.
+    fn arm_tick(&mut self, timeout: Duration) -> io::Result<()> {
+        if !self.ticking {
+            *self.tick = Timespec::from(timeout);
+            push(&mut self.ring, &opcode::Timeout::new(&raw const *self.tick).build().user_data(TICK))?;
+            self.ticking = true;
         }
+        Ok(())
     }
 
     fn register(&mut self) -> io::Result<()> {
@@ -180,6 +197,10 @@ impl UringSockets {
         completion: &cqueue::Entry,
         serve: &mut impl FnMut(Received<'_>) -> usize,
     ) -> io::Result<()> {
+        if completion.user_data() == TICK {
+            self.ticking = false;
+            return Ok(());
+        }
         let index = completion.user_data() as usize;
         if !cqueue::more(completion.flags()) {
             self.armed[index] = false;
@@ -255,8 +276,8 @@ impl UringSockets {
             // their buffers.
             self.enter(1, CANCEL_PATIENCE)?;
             let Some(completion) = self.next_completion() else { return Err(io::ErrorKind::TimedOut.into()) };
-            if !cqueue::more(completion.flags()) {
-                self.armed[completion.user_data() as usize] = false;
+            if let Some(armed) = self.armed.get_mut(completion.user_data() as usize) {
+                *armed &= cqueue::more(completion.flags());
             }
         }
         // Otherwise the sockets would stay bound until the kernel gets round to freeing the ring, and a
@@ -280,10 +301,18 @@ fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
     if ring.submission().is_full() {
         ring.submit()?;
     }
-    // SAFETY: the one kind of entry that is pushed is a receive whose msghdr is boxed in the same struct as
-    // the ring and, like the provided buffers, outlives it.
+    // SAFETY: entries are receives and timeouts, whose msghdr and time are boxed in the same struct as the
+    // ring and, like the provided buffers, outlive it.
     let pushed = unsafe { ring.submission().push(entry) };
     pushed.map_err(|_| io::Error::other("the io_uring submission queue stays full"))
+}
+
+/// Whether a wait went wrong for good.
+fn passing(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Err(error) if !is_passing(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Timeouts and signals end a wait without harm; EBUSY asks to drain completions first.
