@@ -149,6 +149,11 @@ impl Plan {
         self.names = names;
     }
 
+    /// The keys in use.
+    pub(super) fn keys(&self) -> Arc<KeyTable> {
+        Arc::clone(&self.keys)
+    }
+
     /// What workers answer from now on.
     pub(super) fn serving_state(&self, system: SystemVariables) -> ServingState {
         ServingState {

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -14,6 +15,7 @@ use super::drift_file::DriftFile;
 use super::following::Following;
 use super::kernel_clock::KernelClock;
 use super::resolver::Resolver;
+use crate::auth::{KeyTable, MAC_MAX};
 use crate::client::{
     Action, AssociationId, Client, ClockControl, Event, Family, Notice, Now, Received, Request, Settings,
     StampKind,
@@ -25,6 +27,7 @@ use crate::sys::client_socket::{ClientSocket, PollSet, Stamp, StampingAnchor};
 use crate::sys::exchange::Seen;
 use crate::sys::random;
 use crate::sys::resolve::AddressFamily;
+use crate::wire::{HEADER_LEN, Mac, Packet};
 
 /// The client, and all that it needs of the machine.
 pub(super) struct ClientLoop {
@@ -33,6 +36,7 @@ pub(super) struct ClientLoop {
     resolver: Resolver,
     clock: Option<KernelClock>,
     drift: Option<DriftFile>,
+    keys: Arc<KeyTable>,
     dscp: u8,
     poll: PollSet,
     /// The associations whose sockets `poll` has, behind the waker.
@@ -60,6 +64,8 @@ struct Exchange {
     to: SocketAddr,
     local: IpAddr,
     sent: Stamp,
+    /// Of a request that was signed.
+    key: Option<u32>,
 }
 
 enum Setback {
@@ -75,6 +81,7 @@ impl ClientLoop {
         settings: Settings,
         clock: Option<KernelClock>,
         drift: Option<DriftFile>,
+        keys: Arc<KeyTable>,
         dscp: u8,
         waker: Option<UnixStream>,
     ) -> io::Result<Self> {
@@ -88,6 +95,7 @@ impl ClientLoop {
             resolver: Resolver::new(waker),
             clock,
             drift,
+            keys,
             dscp,
             poll: PollSet::default(),
             polled: Vec::new(),
@@ -116,8 +124,9 @@ impl ClientLoop {
         Ok(mem::take(&mut self.changes))
     }
 
-    /// The configuration was read again.
-    pub(super) fn reload(&mut self, settings: Settings) {
+    /// The configuration was read again, and the keys with it.
+    pub(super) fn reload(&mut self, settings: Settings, keys: Arc<KeyTable>) {
+        self.keys = keys;
         let wants_clock = wants_clock(&settings);
         let base_ppm = self.client.discipline().frequency_ppm;
         self.client.handle(Event::Reload(Box::new(settings)), now());
@@ -194,7 +203,7 @@ impl ClientLoop {
                     let Some(bytes) = arrival.length.and_then(|length| buffer.get(..length)) else {
                         continue;
                     };
-                    let received = exchange.received(id, arrival.stamp, bytes);
+                    let received = exchange.received(id, &self.keys, arrival.stamp, bytes);
                     self.client.handle(Event::Received(received), now());
                 }
                 Ok(None) => {}
@@ -246,7 +255,7 @@ impl ClientLoop {
     fn send(&mut self, request: &Request) {
         let id = request.association;
         self.exchanges.remove(&id);
-        match Exchange::begin(request, self.dscp) {
+        match Exchange::begin(request, &self.keys, self.dscp) {
             Ok(exchange) => drop(self.exchanges.insert(id, exchange)),
             Err(_) => self.setbacks.push(Setback::Unsent(id)),
         }
@@ -271,14 +280,28 @@ impl ClientLoop {
 }
 
 impl Exchange {
-    fn begin(request: &Request, dscp: u8) -> io::Result<Self> {
+    /// What is to be signed and cannot be is not sent: without a code it would be another question.
+    fn begin(request: &Request, keys: &KeyTable, dscp: u8) -> io::Result<Self> {
+        let mut packet = [0; HEADER_LEN + MAC_MAX];
+        packet[..HEADER_LEN].copy_from_slice(&request.bytes);
+        let signed = match request.key {
+            None => Some(HEADER_LEN),
+            Some(id) => keys.get(id).and_then(|key| key.sign(&mut packet, HEADER_LEN)),
+        };
+        let length = signed.ok_or(ErrorKind::NotFound)?;
         let socket = ClientSocket::open(request.to, dscp)?;
         let local = socket.local().map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip());
-        let sent = socket.send(&request.bytes)?;
-        Ok(Self { socket, to: request.to, local, sent })
+        let sent = socket.send(&packet[..length])?;
+        Ok(Self { socket, to: request.to, local, sent, key: request.key })
     }
 
-    fn received<'a>(&self, association: AssociationId, stamp: Stamp, bytes: &'a [u8]) -> Received<'a> {
+    fn received<'a>(
+        &self,
+        association: AssociationId,
+        keys: &KeyTable,
+        stamp: Stamp,
+        bytes: &'a [u8],
+    ) -> Received<'a> {
         Received {
             association,
             source: self.to,
@@ -290,9 +313,19 @@ impl Exchange {
             } else {
                 StampKind::Process
             },
-            authentic: None,
+            authentic: self.key.and_then(|_| authentic(keys, self.to.ip(), bytes)),
             bytes,
         }
+    }
+}
+
+/// The key that a packet from `source` was made with, if that is so.
+fn authentic(keys: &KeyTable, source: IpAddr, bytes: &[u8]) -> Option<u32> {
+    match Packet::new_checked(bytes).ok()?.trailer().ok()?.mac? {
+        Mac::Digest { key_id, digest } => {
+            keys.authenticate(source, bytes, key_id, digest).ok().map(|key| key.id().into())
+        }
+        Mac::CryptoNak => None,
     }
 }
 

@@ -137,7 +137,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     let clock_in_words = clock_in_words(&plan.settings, clock.is_some());
     let drift_file = plan.drift_file.take();
-    let mut client = ClientLoop::new(plan.settings.clone(), clock, drift_file, plan.dscp, signals.waker()?)?;
+    let settings = plan.settings.clone();
+    let mut client = ClientLoop::new(settings, clock, drift_file, plan.keys(), plan.dscp, signals.waker()?)?;
     // The first turn tells what is served until the first requests are answered.
     client.turn(signals.sleep())?;
     let publisher = Publisher::new(plan.serving_state(client.system()));
@@ -323,7 +324,7 @@ impl Daemon<'_> {
             Ok(reread) => {
                 info!("reload: the file is in force; listening addresses and workers stay as they were");
                 self.plan.adopt(reread);
-                self.client.reload(self.plan.settings.clone());
+                self.client.reload(self.plan.settings.clone(), self.plan.keys());
                 self.publish(Changes { system: true, following: true });
             }
             Err(error) => warn!("reload: {error}; the old configuration stays in force"),

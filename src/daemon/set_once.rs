@@ -17,6 +17,7 @@ const SETTLED: f64 = 100e-6;
 
 /// Ends well only if the clock was set.
 pub(super) fn run(options: &Options, plan: Plan, signals: &Signals) -> Result<(), Failure> {
+    let keys = plan.keys();
     let Plan { mut settings, dscp, .. } = plan;
     if settings.sources.is_empty() {
         return Err(Failure::Usage(
@@ -34,7 +35,7 @@ pub(super) fn run(options: &Options, plan: Plan, signals: &Signals) -> Result<()
     privileges::give_up(identity.as_ref(), true)?;
     // From here on a signal must not end the process in the middle of a slew.
     signals.started();
-    let mut client = ClientLoop::new(settings, Some(clock), None, dscp, signals.waker()?)?;
+    let mut client = ClientLoop::new(settings, Some(clock), None, keys, dscp, signals.waker()?)?;
     let outcome = set(&mut client, signals);
     client.finish();
     outcome

@@ -10,7 +10,7 @@ use super::control::Tally;
 use super::following::Following;
 use crate::datapath::SystemClock;
 use crate::server::{Clock, Counters, ServingState, Totals};
-use crate::snapshot::{Association, Discipline, Published, Selection, SystemVariables};
+use crate::snapshot::{Association, Authentication, Discipline, Published, Selection, SystemVariables};
 use crate::sys::link;
 use crate::wire::{NtpTimestamp, ReferenceId};
 use crate::xdp;
@@ -323,6 +323,8 @@ fn association(source: &Association) -> Value {
         "dispersion_s": source.dispersion,
         "jitter_s": source.jitter,
         "selection": selection(source.selection),
+        "key": source.key_id,
+        "authenticated": source.authentication == Authentication::Good,
     })
 }
 

@@ -74,7 +74,8 @@ impl Drop for Upstream {
 fn serve(socket: &UdpSocket, shared: &Shared) {
     let mut request = [0; 128];
     while !shared.is_ended.load(Relaxed) {
-        let Ok((48, client)) = socket.recv_from(&mut request) else { continue };
+        // A signed request is answered too, without a code.
+        let Ok((48.., client)) = socket.recv_from(&mut request) else { continue };
         shared.asked.fetch_add(1, Relaxed);
         if shared.is_silent.load(Relaxed) {
             continue;

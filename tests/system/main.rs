@@ -22,6 +22,7 @@ mod routes;
 mod sandbox;
 mod seed;
 mod shipped;
+mod signed;
 mod sources;
 mod steady;
 mod steering;
