@@ -52,7 +52,7 @@ const CHRONYD: &str = "local stratum 3\nallow\ncmdport 0\nnoclientlog\n";
 const NTPSEC: &str = "restrict default nomodify noquery\nunrestrict default limited kod\ndisable monitor\n\
                       disable ntp\nserver 127.127.1.0\nfudge 127.127.1.0 stratum 3\ntos orphan 4 orphanwait 1\n";
 
-const NTPRING: &str = "server 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
+const NTPRING: &str = "restrict default nomodify noquery\nserver 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
 
 const NTPD_RS: &str = "[observability]\nlog-level = \"warn\"\n\n[synchronization]\nlocal-stratum = 3\n\n\
                        [[server]]\nlisten = \"0.0.0.0:123\"\n";
