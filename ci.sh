@@ -60,6 +60,7 @@ lint() {
 
 # Programs the tests call by name, as "program package".
 programs="ip iproute2
+man man-db
 netstat net-tools
 strace strace
 setpriv util-linux

@@ -8,7 +8,7 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 17] = [
+const FACILITIES: [&str; 18] = [
     "netns",
     "io_uring",
     "bpf",
@@ -26,6 +26,7 @@ const FACILITIES: [&str; 17] = [
     "hdrh",
     "jsonschema",
     "guest",
+    "man",
 ];
 
 /// Records that the running test is skipped because `facility` is missing; the caller returns right after.

@@ -5,6 +5,7 @@
 mod support;
 
 mod follow;
+mod install;
 mod interop;
 mod keys;
 mod lifecycle;
