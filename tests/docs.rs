@@ -1,5 +1,5 @@
-//! What the how-tos show is what the project has: their configurations are read without an error, those of the
-//! five minutes are the well-known ones, and their links lead somewhere.
+//! What the how-tos show is what the project has: their configurations are read without an error, those of
+//! the five minutes are the well-known ones, and their links lead somewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -33,8 +33,8 @@ pub struct Loaded {
     pub keys: Option<KeyTable>,
 }
 
-/// Reads the configuration at `path`, the files it includes, then the lines `added`, and the key file. Missing
-/// files that are named are findings, too.
+/// Reads the configuration at `path`, the files it includes, then the lines `added`, and the key file.
+/// Missing files that are named are findings, too.
 ///
 /// # Errors
 /// [`Unreadable`] if the file at `path` cannot be read.
