@@ -36,7 +36,7 @@ pub(crate) fn subcommands(program: &str, command: &Command) -> String {
 }
 
 fn section(program: &str, command: &Command) -> String {
-    let operands = command.get_positionals().map(|operand| values(operand)).collect::<String>();
+    let operands = command.get_positionals().map(values).collect::<String>();
     let mut section = format!(".Ss {program} {} Oo Ar options Oc{operands}\n", command.get_name());
     section += &sentences(&command.get_about().map(ToString::to_string).unwrap_or_default());
     section += ".Bl -tag -width Ds\n";

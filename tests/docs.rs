@@ -24,7 +24,7 @@ fn blocks(document: &str) -> Vec<String> {
                 block.push('\n');
             }
             (Some(_), Some(_)) => {
-                blocks.extend(open.take().filter(|(is_plain, _)| *is_plain).map(|(_, block)| block))
+                blocks.extend(open.take().filter(|(is_plain, _)| *is_plain).map(|(_, block)| block));
             }
             (None, None) => {}
         }
