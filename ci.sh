@@ -62,7 +62,7 @@ lint() {
 
 # Programs the tests call by name, as "program package".
 programs="ip iproute2
-ethtool ethtool
+man man-db
 netstat net-tools
 strace strace
 nft nftables

@@ -256,11 +256,10 @@ pub(super) static SWITCHES: Vocabulary<Switch> = Vocabulary { what: "switch", wo
 
 const SWITCH_WORDS: &[Word<Switch>] = &[
     honour("ntp", Switch::Ntp, "the clock is adjusted; `disable ntp` serves time all the same (default on)"),
-    later(
+    honour(
         "monitor",
         Switch::Monitor,
         "recent clients are recorded; stays on while `limited` is used (default on)",
-        &inactive::MONITOR,
     ),
     honour("auth", Switch::Auth, "unconfigured sources must be authenticated (default on)"),
     later("stats", Switch::Stats, "statistics files are written (default on)", &inactive::STATISTICS),

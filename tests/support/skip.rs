@@ -8,7 +8,7 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 24] = [
+const FACILITIES: [&str; 25] = [
     "netns",
     "io_uring",
     "bpf",
@@ -33,6 +33,7 @@ const FACILITIES: [&str; 24] = [
     "jsonschema",
     "guest",
     "files",
+    "man",
 ];
 
 /// Records that the running test is skipped because `facility` is missing; the caller returns right after.

@@ -6,6 +6,7 @@ mod support;
 
 mod doctor;
 mod follow;
+mod install;
 mod interop;
 mod keys;
 mod lifecycle;
