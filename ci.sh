@@ -56,6 +56,7 @@ lint() {
 # Programs the tests call by name, as "program package".
 programs="ip iproute2
 netstat net-tools
+ethtool ethtool
 strace strace
 setpriv util-linux
 python3 python3

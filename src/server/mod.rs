@@ -30,8 +30,8 @@ pub struct ServingState {
     pub access: Arc<AccessList>,
     /// How often those may ask whom `access` limits.
     pub limit: RateLimit,
-    /// What a tier in front of this one writes into the reference time of requests whose source has had all
-    /// its answers from there; a secret number, and none where there is no such tier.
+    /// What a tier in front of this one writes into the origin of requests whose source has had all its
+    /// answers from there; a secret number, and none where there is no such tier.
     pub spent_mark: Option<[u8; 8]>,
 }
 

@@ -108,7 +108,7 @@ impl Responder {
             let limit = &self.state.limit;
             // A client of RFC 1059 would not know what a kiss is.
             let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
-            let spent = self.state.spent_mark.is_some_and(|mark| header[field::REFERENCE] == mark);
+            let spent = self.state.spent_mark.is_some_and(|mark| header[field::ORIGIN] == mark);
             match self.limiter.judge(peer.ip(), received, limit, kod, spent, &mut self.random) {
                 Judgement::Answer => {}
                 Judgement::Kiss => {

@@ -10,6 +10,7 @@ mod skip;
 
 mod abuse;
 mod across;
+mod driver;
 mod extension;
 mod forged;
 mod header;
@@ -27,6 +28,7 @@ macro_rules! on_every_tier {
     ($($module:ident { $($row:ident,)+ })+) => {
         mod memory { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::Memory>(); })+)+ }
         mod mmsg { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::Mmsg>(); })+)+ }
+        mod xdp { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::Xdp>(); })+)+ }
         mod io_uring { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::IoUring>(); })+)+ }
     };
 }
