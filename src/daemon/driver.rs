@@ -14,6 +14,7 @@ use super::listen::WorkerSockets;
 use super::{Failure, Options};
 use crate::server::ServingState;
 use crate::sys::clock::SetWatch;
+use crate::sys::socket::ServeSocket;
 use crate::xdp::{self, Feed, Tier};
 
 /// The tier, and what it must be told.
@@ -32,7 +33,7 @@ pub(super) fn start(
 ) -> Result<Option<InDriver>, Failure> {
     let Some(wanted) = &options.xdp else { return Ok(None) };
     let listening: Vec<SocketAddr> =
-        sockets.first().iter().flat_map(|sockets| sockets.iter().map(|socket| socket.local())).collect();
+        sockets.first().iter().flat_map(|sockets| sockets.iter().map(ServeSocket::local)).collect();
     // The upper six bits are DSCP.
     let traffic_class = plan.dscp << 2;
     let serving = |feed: &Feed| {
