@@ -62,6 +62,7 @@ lint() {
 programs="ip iproute2
 ethtool ethtool
 netstat net-tools
+ethtool ethtool
 strace strace
 nft nftables
 ethtool ethtool

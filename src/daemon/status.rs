@@ -228,8 +228,7 @@ fn path_counts(totals: &Totals) -> [(&'static str, &'static str, u64); 6] {
 }
 
 /// The tier in the network driver: what it answered and left to the sockets, where it is, and what the
-/// drivers
-/// count about its replies.
+/// drivers count about its replies.
 fn driver(xdp: &mut xdp::View) -> Value {
     let totals = xdp.totals();
     let passed: Map<String, Value> =

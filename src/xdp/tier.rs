@@ -1,6 +1,5 @@
-//! The program on the interfaces it is wanted on: put there, put there again when an interface comes
-//! back, and
-//! told what it needs to know. Runs on the daemon thread, about once a second.
+//! The program on the interfaces it is wanted on: put there, put there again when an interface comes back,
+//! and told what it needs to know. Runs on the daemon thread, about once a second.
 
 use std::error::Error;
 use std::io;

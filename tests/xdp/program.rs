@@ -68,7 +68,7 @@ impl Tested {
     /// Serves the usual addresses over this link too.
     pub(crate) fn serve(&mut self, link: &Link) {
         let listening = SERVER.map(|address| address.parse().unwrap());
-        assert!(self.feed.serve(&listening, &self.own, &[link.clone()]).unwrap());
+        assert!(self.feed.serve(&listening, &self.own, std::slice::from_ref(link)).unwrap());
     }
 
     pub(crate) fn publish(&mut self, state: &ServingState) {

@@ -106,9 +106,9 @@ fn a_thousand_reloads_under_load_never_mix_old_and_new() {
     // In even generations the stratum is 4, and the first client may ask; in odd ones it is 9, and the
     // second may.
     let generation = |number: usize| {
-        let denied = if number % 2 == 0 { "198.51.100.8" } else { "198.51.100.7" };
+        let denied = if number.is_multiple_of(2) { "198.51.100.8" } else { "198.51.100.7" };
         let mut state = serving(&[entry(denied, AccessFlags::IGNORE)]);
-        state.system.stratum = if number % 2 == 0 { 4 } else { 9 };
+        state.system.stratum = if number.is_multiple_of(2) { 4 } else { 9 };
         state
     };
     tested.publish(&generation(0));
