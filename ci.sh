@@ -20,6 +20,8 @@ usage: ./ci.sh JOB...
                The last line counts: "N passed, N failed, N skipped"
   bench-smoke  every benchmark runs once, nothing is measured
   fuzz         each fuzz target for FUZZ_SECONDS (600); not part of all
+  sim          the client's accuracy beside that of its peers, simulated: SIM_SEEDS (100) random seeds per scenario; a run that
+               diverges is named by its seed, and fails the job; not part of all
   guest        a virtual machine whose clock is stepped, slewed and given a leap second; not part of all
   package      a Debian package, installed into a test root, looked at, removed and purged; not part of all
   audit        known vulnerabilities of the dependencies, from the network; not part of all
@@ -183,6 +185,11 @@ run_guest() {
     NTPRING_GUEST=$guest/root cargo test --locked --test guest -- --test-threads 1
 }
 
+sim() {
+    say "sim: the client on a simulated clock and network"
+    cargo run --locked --quiet --profile sim --package simulation -- --seeds "${SIM_SEEDS:-100}"
+}
+
 install_tool() {
     have "$1" && return 0
     say "installing $1"
@@ -258,6 +265,7 @@ for job; do
         lint) lint ;;
         test) run_tests ;;
         fuzz) fuzz ;;
+        sim) sim ;;
         guest) run_guest ;;
         audit) audit ;;
         package) package ;;

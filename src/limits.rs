@@ -6,15 +6,13 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(600);
 
 /// Largest request that is looked at, in bytes of UDP payload. Longer datagrams arrive truncated, are
-/// dropped
-/// and counted.
+/// dropped and counted.
 pub const REQUEST_MAX: usize = 1024;
 
 /// Receive buffers of one io_uring worker; a power of two, as the kernel's buffer ring demands. They are
-/// used
-/// in turn, so many of them fall out of the cache before they are used again: 512 cost 4 % less per request
-/// than 4096 (bench/README.md). When all are in use the receive ends, and is armed again at the next wait;
-/// datagrams stay in the socket's queue meanwhile.
+/// used in turn, so many of them fall out of the cache before they are used again: 512 cost 4 % less per
+/// request than 4096 (bench/README.md). When all are in use the receive ends, and is armed again at the
+/// next wait; datagrams stay in the socket's queue meanwhile.
 pub const URING_BUFFERS: u16 = 512;
 
 /// Submission queue entries of one worker's ring.
@@ -57,15 +55,12 @@ pub const SET_ONCE_PATIENCE: Duration = Duration::from_secs(30);
 pub const WORKERS_MAX: usize = 256;
 
 /// Receive buffer asked for with SO_RCVBUFFORCE, in bytes. The kernel doubles it: room for 2500 requests,
-/// which
-/// is a hiccup of 20 ms at 125 000 requests/s. Four times as much loses nothing less, and makes clients
-/// of an
-/// overloaded server wait four times as long (bench/README.md).
+/// which is a hiccup of 20 ms at 125 000 requests/s. Four times as much loses nothing less, and makes clients
+/// of an overloaded server wait four times as long (bench/README.md).
 pub const SOCKET_RECEIVE_BUFFER: usize = 1 << 20;
 
-/// `restrict` lines of one configuration. A table of so many takes 60 MB, twice that while it is built,
-/// and a
-/// third of a second to build.
+/// `restrict` lines of one configuration. A table of so many takes 60 MB, twice that while it is built, and
+/// a third of a second to build.
 pub const ACCESS_ENTRIES: usize = 1_000_000;
 
 /// Bytes that a worker needs for the token bucket of one `limited` address.

@@ -42,6 +42,8 @@ impl Fakes {
         let path = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths([self.0.clone()].into_iter().chain(env::split_paths(&path)));
         compare.args(words.split_whitespace()).env("PATH", path.expect("no colon in a path"));
+        // What is killed cannot remove its files.
+        compare.env("TMPDIR", &self.0);
         // Tests of the whole workspace have built both already.
         if ["ntpring", "ntpload"].iter().all(|name| programs().join(name).is_file()) {
             compare.arg("--programs").arg(programs());

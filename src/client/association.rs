@@ -240,8 +240,7 @@ impl Association {
     }
 
     /// Something happened to the clock: measure it anew, at once if a burst is allowed, and void what is
-    /// under
-    /// way, whose stamps are of two times.
+    /// under way, whose stamps are of two times.
     pub(super) fn hurry(&mut self, now: Duration) {
         self.asked = None;
         self.poll.hurry();

@@ -19,13 +19,11 @@ const TICK_STEP: f64 = 1.0 / ClockRate::NOMINAL_TICK as f64;
 const FAST_CORRECTIONS: u32 = 8;
 const FAST_SLEW: f64 = 1.0;
 
-/// Later ones are spread out, because slews are errors of the frequency: over as long as the last
-/// correction
+/// Later ones are spread out, because slews are errors of the frequency: over as long as the last correction
 /// is ago, but no less and no more than this, in seconds.
 const SLOW_SLEW: (f64, f64) = (32.0, 64.0);
 
-/// A slew beyond ±500 ppm is never planned for longer, in seconds: who kills the process in the middle
-/// leaves
+/// A slew beyond ±500 ppm is never planned for longer, in seconds: who kills the process in the middle leaves
 /// a clock that runs on so.
 const FAST_PLAN: f64 = 2.0;
 
@@ -177,8 +175,7 @@ impl Discipline {
     }
 
     /// The clock is ahead by `error`, which grows by `frequency` per second if it is known well enough.
-    /// `counts`: one of the few
-    /// corrections that are fast is used up.
+    /// `counts`: one of the few corrections that are fast is used up.
     pub(super) fn correct(
         &mut self,
         error: f64,

@@ -145,9 +145,8 @@ impl Flaw {
         }
     }
 
-    /// Whether the server itself said so in answer to our request: the exchange is over. Anything else
-    /// may be
-    /// an attacker's, and the true reply still comes.
+    /// Whether the server itself said so in answer to our request: the exchange is over. Anything else may
+    /// be an attacker's, and the true reply still comes.
     pub const fn ends_exchange(self) -> bool {
         matches!(self, Self::Invalid | Self::Kiss(..) | Self::Unsynchronised(_) | Self::Distance(_))
     }
@@ -206,8 +205,7 @@ pub fn open(bytes: &[u8], asked: Option<&Asked>, authentic: Option<u32>) -> Resu
     }
     let (receive, transmit) = (packet.receive(), packet.transmit());
     // Random bits below the server's precision may make a reply that was quick seem to leave before its
-    // request
-    // came.
+    // request came.
     let fuzz = units(2.0 * precision_seconds(server.precision));
     if receive.is_unknown() || transmit.is_unknown() || transmit.signed_since(receive) < -fuzz {
         return Err(Flaw::Invalid);

@@ -43,6 +43,8 @@ mod select;
 mod settings;
 mod steering;
 mod system;
+#[cfg(test)]
+mod tests;
 mod units;
 mod view;
 mod virtual_clock;

@@ -204,8 +204,7 @@ impl Client {
     }
 
     /// Whether the source takes its time from us, or from whom we take it too. Addresses of reference
-    /// clocks
-    /// and of orphans are the same everywhere and tell nothing.
+    /// clocks and of orphans are the same everywhere and tell nothing.
     fn is_loop(&self, association: &Association) -> bool {
         let id = association.server.reference_id;
         if association.server.stratum < 2 || matches!(id.octets(), [127, 127, ..] | [127, 0, 0, 1]) {
@@ -347,8 +346,7 @@ impl Client {
     }
 
     /// Midnight came with a leap second due: the kernel has taken it if its clock is ours; a virtual one
-    /// takes
-    /// it now. It is no error, so no estimator hears of it.
+    /// takes it now. It is no error, so no estimator hears of it.
     fn leap_by_ourselves(&mut self, now: Now) {
         let (seconds, _) = now.realtime.to_unix(NtpTimestamp::PIVOT);
         let is_midnight = seconds.rem_euclid(86_400) < 60;

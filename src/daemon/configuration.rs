@@ -34,8 +34,7 @@ pub struct Loaded {
 }
 
 /// Reads the configuration at `path`, the files it includes, then the lines `added`, and the key file.
-/// Missing
-/// files that are named are findings, too.
+/// Missing files that are named are findings, too.
 ///
 /// # Errors
 /// [`Unreadable`] if the file at `path` cannot be read.

@@ -331,9 +331,8 @@ impl Daemon<'_> {
     }
 }
 
-/// The machine's clock, if it is to be adjusted and the kernel lets us. The first thing that is done to
-/// it is
-/// to take back what a process that was killed may have left.
+/// The machine's clock, if it is to be adjusted and the kernel lets us. The first thing that is done to it
+/// is to take back what a process that was killed may have left.
 fn take_over_clock(plan: &Plan) -> io::Result<Option<KernelClock>> {
     if !client_loop::wants_clock(&plan.settings) {
         return Ok(None);

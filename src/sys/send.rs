@@ -67,12 +67,12 @@ impl SendChunk {
         }
     }
 
-    /// Says how large the batch is whose replies follow: many large ones in a row are a backlog. A few
-    /// are what
-    /// a hiccup of the machine has left behind, and soon over.
+    /// Says how large the batch is whose replies follow: when most of them are large, that is a backlog. A
+    /// few are what a hiccup of the machine has left behind, and soon over.
     pub(super) fn begin_batch(&mut self, is_large: bool) {
         const HICCUP: u32 = 4;
-        self.large_batches = if is_large { self.large_batches.saturating_add(1) } else { 0 };
+        let large = self.large_batches;
+        self.large_batches = if is_large { (large + 1).min(2 * HICCUP) } else { large.saturating_sub(1) };
         self.limit = if self.large_batches > HICCUP { self.sizes.backlog } else { self.sizes.calm };
     }
 
@@ -115,9 +115,8 @@ impl SendChunk {
             let waiting = &mut self.headers[done..total];
             let socket = sockets[self.socket].as_raw_fd();
             tally.kernel_entries += 1;
-            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the
-            // caller of
-            // `push` keeps alive until this function returns; sendmmsg copies them before it returns.
+            // SAFETY: `waiting` is a valid slice of messages whose names, controls and payloads the caller
+            // of `push` keeps alive until this function returns; sendmmsg copies them before it returns.
             let sent = unsafe {
                 libc::sendmmsg(
                     socket,

@@ -285,7 +285,10 @@ impl Sockets {
             driver.keep_alive();
         }
         self.client(from).send_to(request, (to, port)).unwrap();
-        self.probe(if to.is_ipv4() { SENTINEL } else { HERE_V6 }, to, from)
+        let sentinel = if to.is_ipv4() { SENTINEL } else { HERE_V6 };
+        let replies = self.probe(sentinel, to, from);
+        // Where this thread moved to another core in between, the kernel may have reordered the two.
+        if replies.is_empty() { self.probe(sentinel, to, from) } else { replies }
     }
 
     fn probe(&mut self, sentinel: IpAddr, to: IpAddr, from: IpAddr) -> Vec<(SocketAddr, Vec<u8>)> {

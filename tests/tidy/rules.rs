@@ -87,8 +87,7 @@ const BANS: [Ban; 7] = [
         ],
         below: &["src/server"],
         // The tables of access and of recent clients are built by the daemon thread, before workers have
-        // them;
-        // that of rate limits when the first state that needs it is taken.
+        // them; that of rate limits when the first state that needs it is taken.
         except: &["src/server/access", "src/server/rate_limit/table.rs", "src/server/monitor.rs"],
         reason: "nothing is allocated while a request is answered",
     },
@@ -118,8 +117,7 @@ const BANS: [Ban; 7] = [
 ];
 
 /// Bounds of size: lines of code in a file, lines of a function, columns of a line, lines of tests beside
-/// the
-/// code.
+/// the code.
 const FILE: usize = 500;
 const FUNCTION: usize = 70;
 const COLUMNS: usize = 110;
@@ -174,8 +172,7 @@ fn imports(source: &Source, report: &mut impl FnMut(usize, String)) {
 }
 
 /// Every first name after the crate's root: of `crate::x`, of each in `crate::{x, y::z}`, of enough
-/// `super::`
-/// to get there.
+/// `super::` to get there.
 fn crate_paths(source: &Source) -> Vec<(usize, String)> {
     let code: Vec<&str> = source.lines.iter().map(|line| line.code.as_str()).collect();
     let code = code.join("\n");

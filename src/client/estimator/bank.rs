@@ -13,9 +13,8 @@ use super::{Estimate, Estimator, Sample, Verdict};
 const WANDERS: usize = 9;
 const LEAST_WANDER: f64 = 1e-10;
 
-/// What crystals do, as a decade: a filter that believes in more needs evidence for it. Samples far apart
-/// and noisy hardly tell filters apart, and without this those that believe in anything get half the
-/// weight.
+/// What crystals do, as a decade: a filter that believes in more needs evidence for it. Samples far apart and
+/// noisy hardly tell filters apart, and without this those that believe in anything get half the weight.
 const USUAL_WANDER: f64 = -9.0;
 
 /// How much of the noise that the round trips suggest filters believe in.
@@ -34,14 +33,13 @@ const REJECTED_MAX: u32 = 4;
 /// With fewer samples than this it is the estimate that is doubted first: only one is rejected.
 const YOUNG: u32 = 10;
 
-/// Samples whose round trip shows congestion are rejected, so many in a row at most, once there are
-/// enough round
-/// trips to tell.
+/// Samples whose round trip shows congestion are rejected, so many in a row at most, once there are enough
+/// round trips to tell.
 const CONGESTED_MAX: u32 = 40;
 const CONGESTION_FROM: usize = 16;
 
 /// How well the frequency is known at first: an oscillator's tolerance, or a drift file's age.
-const FREQUENCY_TOLERANCE: f64 = 3e-4;
+const FREQUENCY_TOLERANCE: f64 = 1.5e-4;
 const DRIFT_TOLERANCE: f64 = 1e-6;
 
 /// How many of the last samples' variances are averaged.
@@ -159,8 +157,7 @@ impl KalmanBank {
         self.since_accepted = 0.0;
     }
 
-    /// Too many samples in a row did not fit: whatever moved, start from what they say, and let every
-    /// filter
+    /// Too many samples in a row did not fit: whatever moved, start from what they say, and let every filter
     /// explain it its own way.
     fn widen(&mut self, residual: f64) {
         let rate = residual / self.since_accepted.max(1.0);

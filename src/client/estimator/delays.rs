@@ -5,16 +5,15 @@ use std::collections::VecDeque;
 /// Round trips that are looked at.
 const WINDOW: usize = 64;
 
-/// The median of the sum of two exponential delays of mean 1, and the expected minimum of n such sums
-/// times √n.
+/// The median of the sum of two exponential delays of mean 1, and the expected minimum of n such sums times
+/// √n.
 const MEDIAN: f64 = 1.678;
 const MINIMUM: f64 = 1.2533;
 
 /// So many round trips in a row make a new base, when they say so.
 const RUN: usize = 8;
 
-/// The scatter of few round trips may be far too small by chance: with this many a sample's variance is
-/// taken
+/// The scatter of few round trips may be far too small by chance: with this many a sample's variance is taken
 /// to be twice what they suggest.
 const FEW: f64 = 12.0;
 
@@ -66,8 +65,7 @@ impl Delays {
         }
     }
 
-    /// The last few were all faster than any before: the way became shorter, and what it was like before
-    /// says
+    /// The last few were all faster than any before: the way became shorter, and what it was like before says
     /// nothing any more.
     fn drop_if_all_faster(&mut self) {
         let Some(older) = self.window.len().checked_sub(RUN).filter(|older| *older >= RUN) else { return };

@@ -56,7 +56,9 @@ fn c18_a_liar_that_answers_first_does_not_set_the_clock() {
     ];
     for record in runs(&scenario) {
         assert_eq!(record.steps, []);
-        assert!(worst(&record, 120, usize::MAX) < 10e-3);
+        // Six samples a millisecond apart say little about the frequency, and the next come a minute later.
+        assert!(worst(&record, 20, 300) < 50e-3);
+        assert!(worst(&record, 300, usize::MAX) < 5e-3);
     }
 }
 

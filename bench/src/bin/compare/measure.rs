@@ -91,8 +91,7 @@ impl Bench<'_> {
     }
 
     /// One round. `reference` is the rate that the moderate loads are parts of; the contestant's own
-    /// lossless
-    /// rate if there is none yet.
+    /// lossless rate if there is none yet.
     pub(super) fn round(&self, contestant: Contestant, reference: Option<f64>) -> Result<Round, String> {
         let mut running = self.start(contestant)?;
         // The first requests find cold caches and an idle core.
@@ -141,10 +140,8 @@ impl Bench<'_> {
 }
 
 impl Lossless {
-    /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one
-    /// hiccup of
-    /// the machine is enough to lose a single request at any rate; half of saturation where even that was
-    /// lost.
+    /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one hiccup of
+    /// the machine is enough to lose a single request at any rate; half of saturation where there is none.
     pub(super) fn reference(&self, saturated: &Slice) -> f64 {
         self.per_mille.or(self.none).unwrap_or(saturated.outcome.answered / 2.0)
     }
