@@ -64,6 +64,7 @@ lint() {
 programs="ip iproute2
 man man-db
 netstat net-tools
+ethtool ethtool
 strace strace
 nft nftables
 ethtool ethtool

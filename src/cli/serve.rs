@@ -34,8 +34,7 @@ pub(super) struct Args {
     /// How datagrams are moved
     #[arg(long, value_enum, default_value_t)]
     datapath: DatapathArg,
-    /// Answer plain requests in the network driver, where firewall rules, rp_filter and captures do not
-    /// see them
+    /// Answer plain requests in the network driver, unseen by firewall rules, rp_filter and captures
     #[arg(long, value_enum, value_name = "MODE", default_value_t, requires_ifs = [
         ("auto", "interface"), ("native", "interface"), ("generic", "interface"),
     ])]

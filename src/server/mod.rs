@@ -37,8 +37,8 @@ pub struct ServingState {
     pub monitor: bool,
     /// With which keys they may sign what they ask.
     pub keys: Arc<KeyTable>,
-    /// What a tier in front of this one writes into the reference time of requests whose source has had all
-    /// its answers from there; a secret number, and none where there is no such tier.
+    /// What a tier in front of this one writes into the origin of requests whose source has had all its
+    /// answers from there; a secret number, and none where there is no such tier.
     pub spent_mark: Option<[u8; 8]>,
 }
 

@@ -112,7 +112,9 @@ impl Limiter {
     ) -> Judgement {
         let now = self.timeline.at(received);
         let Some(mut bucket) = self.table.bucket(key(source)) else { return Judgement::Answer };
-        if !spent && take(&mut bucket, now, limit) {
+        if spent {
+            empty(&mut bucket, now, limit);
+        } else if take(&mut bucket, now, limit) {
             return Judgement::Answer;
         }
         let may_kiss = strain(&mut bucket, now);
@@ -139,6 +141,12 @@ fn take(bucket: &mut Bucket<'_>, now: u64, limit: &RateLimit) -> bool {
         *bucket.taken_at = now;
     }
     is_there && is_due
+}
+
+/// The answers were given elsewhere.
+fn empty(bucket: &mut Bucket<'_>, now: u64, limit: &RateLimit) {
+    *bucket.full_at = now.saturating_add(limit.capacity_ns());
+    *bucket.taken_at = now;
 }
 
 /// Who exceeds the limit by so many requests a second for long is no client that would heed a kiss.

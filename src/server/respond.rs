@@ -135,7 +135,7 @@ impl Responder {
             // A client of RFC 1059 would not know what a kiss is.
             let kod = flags.contains(AccessFlags::KOD) && mode == Mode::Client;
             // Only a whole header can have the mark, and the checks above have seen to that.
-            let spent = spent_mark.is_some_and(|mark| buf.get(field::REFERENCE) == Some(&mark[..]));
+            let spent = spent_mark.is_some_and(|mark| buf.get(field::ORIGIN) == Some(&mark[..]));
             judgement = self.limiter.judge(peer.ip(), received, limit, kod, spent, &mut self.random);
         }
         let mut packet = Packet::new_checked(buf.first_chunk_mut().ok_or(Reason::Short)?)?;

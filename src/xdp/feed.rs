@@ -58,8 +58,8 @@ impl Feed {
         })
     }
 
-    /// What the program writes into the reference time of requests over the rate limit before it passes them
-    /// to the sockets.
+    /// What the program writes into the origin of requests over the rate limit before it passes them to the
+    /// sockets.
     pub fn spent_mark(&self) -> [u8; 8] {
         self.secret.to_ne_bytes()
     }

@@ -264,6 +264,17 @@ static inline u32 version_of(be32 head)
 	return (head & HEAD_VERSION) >> HEAD_VERSION_SHIFT;
 }
 
+static inline bool is_plain(be32 head)
+{
+	return (head & HEAD_MODE) == MODE_CLIENT && version_of(head) >= 1 && version_of(head) <= 4;
+}
+
+/* RFC 1059 had no modes: clients and servers were told apart by the port. */
+static inline bool is_of_the_first_kind(be32 head, const struct udp *udp)
+{
+	return !(head & HEAD_MODE) && version_of(head) == 1 && udp->source != be16(NTP_PORT);
+}
+
 static inline bool same_mac(const u8 *one, const u8 *other)
 {
 	return *(const u32 *)one == *(const u32 *)other &&
@@ -314,23 +325,23 @@ static inline bool take(const struct datagram *datagram)
 }
 
 /*
- * Tells the sockets that a request is over the limit, in a field that means nothing in requests. They could
- * not know: they have not seen the answers that were given here. The number is secret; whoever guessed it
- * would be refused himself.
+ * Tells the sockets that a request is over the limit: they could not know, because they have not seen the
+ * answers that were given here. The number is secret, and stands in the origin, a field that no reply keeps
+ * and that only clients in interleaved mode mean anything by, who then get a basic reply (RFC 9769 section 2).
  */
 static inline void mark(struct datagram *datagram)
 {
 	u64 secret = datagram->state->secret;
 	struct ntp *ntp = datagram->ntp;
 	struct udp *udp = datagram->udp;
-	u64 sum;
 
 	if (datagram->has_checksum && !datagram->checksum_partial) {
 		/* RFC 1624: HC' = ~(~HC + ~m + m') */
-		sum = (u16)~udp->checksum + halves(~ntp->reference) + halves(secret);
+		u64 sum = (u16)~udp->checksum + halves(~ntp->origin) + halves(secret);
+
 		udp->checksum = udp_checksum(sum);
 	}
-	ntp->reference = secret;
+	ntp->origin = secret;
 }
 
 /* The error bound at an instant: it grows by 15 ppm, rounded up and saturating (snapshot.rs has the same). */
@@ -361,7 +372,7 @@ static inline enum xdp_action reply(struct datagram *datagram)
 	u64 arrival = datagram->received + state->monotonic_to_tai;
 	u64 random = scrambled(datagram->received + state->secret);
 	u64 received, transmitted, reference, departure, sum;
-	u32 dispersion;
+	u32 dispersion, noise;
 	be32 request = ntp->head, head = state->head, reference_id = state->reference_id;
 	u8 mac[6];
 	be16 port;
@@ -392,9 +403,12 @@ static inline enum xdp_action reply(struct datagram *datagram)
 		return pass(datagram, PASSED_CLOCK);
 	if (unlikely(!state_has_held(datagram)))
 		return pass(datagram, PASSED_STATE);
-	transmitted = known(fuzzed(transmitted, state->transmit_noise, random >> 32));
-	if (unlikely((s64)(transmitted - received) <= 0))
-		transmitted = known(received + 1);
+	noise = state->transmit_noise;
+	if ((s64)(transmitted - received) > (s64)noise)
+		transmitted = known(fuzzed(transmitted, noise, random >> 32));
+	else
+		/* Sooner than such a clock can tell; yet the order is right, and the bits are random. */
+		transmitted = known(received + 1 + (random >> 32 & noise));
 	sum += halves(be64(transmitted));
 
 	ntp->head = head;
@@ -436,6 +450,9 @@ static inline enum xdp_action answer(struct datagram *datagram, const struct ser
 		mark(datagram);
 		return pass(datagram, PASSED_LIMITED);
 	}
+	/* The sockets answer it; that it was counted against the limit here leaves the source one bucket. */
+	if (unlikely(!is_plain(datagram->ntp->head)))
+		return pass(datagram, PASSED_MODE);
 	return reply(datagram);
 }
 
@@ -536,7 +553,7 @@ static inline enum xdp_action check(struct datagram *datagram, bool checksum_may
 	/* The very socket that a packet is for cannot have sent it. */
 	if (!udp->source || (own_address && udp->source == udp->destination))
 		return pass(datagram, PASSED_MARTIAN);
-	if ((head & HEAD_MODE) != MODE_CLIENT || version_of(head) < 1 || version_of(head) > 4)
+	if (!is_plain(head) && !is_of_the_first_kind(head, udp))
 		return pass(datagram, PASSED_MODE);
 	return XDP_TX;
 }

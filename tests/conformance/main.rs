@@ -11,6 +11,7 @@ mod skip;
 mod abuse;
 mod across;
 mod control;
+mod driver;
 mod extension;
 mod forged;
 mod header;
@@ -29,6 +30,7 @@ macro_rules! on_every_tier {
     ($($module:ident { $($row:ident,)+ })+) => {
         mod memory { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::Memory>(); })+)+ }
         mod mmsg { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::Mmsg>(); })+)+ }
+        mod xdp { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::Xdp>(); })+)+ }
         mod io_uring { $($(#[test] fn $row() { crate::$module::$row::<crate::tier::IoUring>(); })+)+ }
     };
 }

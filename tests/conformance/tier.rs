@@ -1,4 +1,4 @@
-//! The three ways for a request to reach the responder and for the reply to come back.
+//! The ways for a request to reach the responder and for the reply to come back.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -21,7 +21,8 @@ use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
 use ntpring::wire::{NtpTimestamp, Precision};
 
-use crate::packets::{Reply, plain};
+use crate::driver::InDriver;
+use crate::packets::{Reply, extension, plain};
 use crate::skip::skip;
 
 /// The address from which the suite makes sure that a server is still there; no row may deny it.
@@ -187,6 +188,9 @@ pub(crate) struct Mmsg(Sockets);
 /// io_uring over loopback.
 pub(crate) struct IoUring(Sockets);
 
+/// The program of the network driver, with recvmmsg and sendmmsg behind it for all that it passes on.
+pub(crate) struct Xdp(Sockets);
+
 /// A worker thread and its clients.
 struct Sockets {
     port: u16,
@@ -197,6 +201,7 @@ struct Sockets {
     clients: HashMap<IpAddr, UdpSocket>,
     /// Datagrams sent to make sure that the server is there.
     probes: u64,
+    driver: Option<InDriver>,
     _publisher: Publisher<ServingState>,
 }
 
@@ -242,8 +247,19 @@ impl Sockets {
             queries,
             clients,
             probes: 0,
+            driver: None,
             _publisher: publisher,
         })
+    }
+
+    fn start_behind_driver(state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
+        let mut driver = InDriver::load()?;
+        let mut shared = state(SystemClock.now());
+        driver.share_limit(&mut shared);
+        let mut sockets = Self::start(Backend::Mmsg, |_| shared.clone())?;
+        driver.serve(shared, sockets.port);
+        sockets.driver = Some(driver);
+        Some(sockets)
     }
 
     fn client(&mut self, address: IpAddr) -> &UdpSocket {
@@ -265,6 +281,9 @@ impl Sockets {
     /// here, so are the replies to `request`, if there are any.
     fn ask(&mut self, from: IpAddr, to: IpAddr, request: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let port = self.port;
+        if let Some(driver) = &mut self.driver {
+            driver.keep_alive();
+        }
         self.client(from).send_to(request, (to, port)).unwrap();
         let sentinel = if to.is_ipv4() { SENTINEL } else { HERE_V6 };
         let replies = self.probe(sentinel, to, from);
@@ -278,8 +297,13 @@ impl Sockets {
         let mut buffer = [0; 2048];
         let mut replies = Vec::new();
 
+        let mut probe = plain(cookie);
+        if self.driver.is_some() {
+            // A plain request would overtake what the driver has passed on.
+            probe.extend(extension(0x4242, 28));
+        }
         let socket = self.client(sentinel);
-        socket.send_to(&plain(cookie), (to, port)).unwrap();
+        socket.send_to(&probe, (to, port)).unwrap();
         loop {
             let (length, source) = socket.recv_from(&mut buffer).expect("the server answers");
             if buffer[24..32] == cookie.to_be_bytes() {
@@ -304,9 +328,15 @@ impl Sockets {
     /// Counters are published after the replies have left.
     fn totals(&self, sent: u64) -> Totals {
         for _ in 0..1000 {
-            let totals = self.counters.read();
+            let mut totals = self.counters.read();
+            if let Some(driver) = &self.driver {
+                let answered = driver.totals().answered;
+                totals.tally.received += answered.iter().sum::<u64>();
+                for (total, count) in totals.tally.answered.iter_mut().zip(answered) {
+                    *total += count;
+                }
+            }
             if totals.received() == sent + self.probes {
-                let mut totals = totals;
                 totals.tally.received -= self.probes;
                 totals.tally.answered[3] -= self.probes;
                 return totals;
@@ -329,10 +359,10 @@ impl Drop for Sockets {
 }
 
 macro_rules! socket_tier {
-    ($tier:ident, $backend:expr) => {
+    ($tier:ident, $state:ident => $start:expr) => {
         impl Tier for $tier {
-            fn start(state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
-                Sockets::start($backend, state).map(Self)
+            fn start($state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
+                $start.map(Self)
             }
 
             fn ask(&mut self, from: IpAddr, to: IpAddr, request: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
@@ -366,5 +396,6 @@ macro_rules! socket_tier {
     };
 }
 
-socket_tier!(Mmsg, Backend::Mmsg);
-socket_tier!(IoUring, Backend::IoUring);
+socket_tier!(Mmsg, state => Sockets::start(Backend::Mmsg, state));
+socket_tier!(IoUring, state => Sockets::start(Backend::IoUring, state));
+socket_tier!(Xdp, state => Sockets::start_behind_driver(state));

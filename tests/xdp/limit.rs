@@ -93,11 +93,11 @@ fn requests_over_the_limit_are_marked_and_otherwise_as_they_came() {
                 continue;
             }
             let mut request = Frame { checksum, ..request_from(client) };
-            request.payload[16..24].copy_from_slice(&0xFEDC_BA98_7654_3210_u64.to_be_bytes());
+            request.payload[24..32].copy_from_slice(&0xFEDC_BA98_7654_3210_u64.to_be_bytes());
             let Verdict::Passed(passed) = tested.run(&request.bytes()) else { panic!("over the limit") };
             // The checksum is right again, or as wrong as it was meant to be.
             let seen = plain(&passed).expect("it can still be read");
-            request.payload[16..24].copy_from_slice(&tested.feed.spent_mark());
+            request.payload[24..32].copy_from_slice(&tested.feed.spent_mark());
             assert_eq!(seen.payload, request.payload);
             assert_eq!(passed, request.bytes(), "nothing else is changed");
         }

@@ -4,7 +4,9 @@
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ntpring::snapshot::VirtualClock;
 use ntpring::sys::clock::LeapSecond;
+use ntpring::wire::NtpTimestamp;
 use ntpring::xdp::Timescale;
 
 use crate::program::{Tested, serving};
@@ -103,6 +105,26 @@ fn tai_s_distance_from_utc_is_taken_off() {
     tested.publish_at(&serving(&[]), &believed);
     let behind = utc().wrapping_sub(ask(&tested)[1]).cast_signed();
     assert!((behind - 37 * SECOND).abs() < SECOND / 10, "{behind}");
+}
+
+#[test]
+fn where_the_clock_is_left_alone_its_correction_is_served() {
+    let Some(mut tested) = Tested::new() else { return };
+    let mut state = serving(&[]);
+    // A minute behind, and 400 ppm slow since half an hour.
+    let reference = state.system.updated.offset_by(-1800 * SECOND);
+    let rate = (400e-6 * VirtualClock::RATE_UNIT) as i64;
+    state.system.clock = VirtualClock { reference, offset: 60 * SECOND, rate };
+    tested.publish(&state);
+    for _ in 0..3 {
+        let [received, sent] = ask(&tested);
+        let now = NtpTimestamp::from_bits(utc());
+        let ahead = sent.wrapping_sub(now.to_bits()).cast_signed();
+        let expected = state.system.clock.offset_at(now);
+        assert!((ahead - expected).abs() < SECOND / 100, "{ahead} ahead, not {expected}");
+        assert!(sent.wrapping_sub(received).cast_signed() > 0);
+        thread::sleep(Duration::from_millis(500));
+    }
 }
 
 #[test]

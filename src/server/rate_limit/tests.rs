@@ -36,6 +36,16 @@ impl Scene {
     }
 }
 
+#[test]
+fn answers_that_a_tier_in_front_gave_are_missing_here() {
+    let mut scene = Scene::new(strict());
+    let Scene { limiter, limit, now, random } = &mut scene;
+    assert_eq!(limiter.judge(A, *now, limit, true, true, random), Judgement::Kiss);
+    assert_eq!(scene.answers(A, 10, 0.0), 0, "by whichever tier the next requests come");
+    scene.pass(1.001);
+    assert_eq!(scene.answers(A, 10, 0.0), 1);
+}
+
 fn strict() -> RateLimit {
     RateLimit { leak_log2: None, ..RateLimit::default() }
 }
