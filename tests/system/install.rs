@@ -151,7 +151,7 @@ fn the_programs_work_from_where_they_are_installed() {
 
 #[test]
 fn the_default_configuration_has_nothing_to_complain_about() {
-    let mut check = Command::new(env!("CARGO_BIN_EXE_ntpring"));
+    let mut check = command(env!("CARGO_BIN_EXE_ntpring"));
     let conf = Path::new(PROJECT).join("packaging/ntp.conf");
     let output = check.args(["check", "--strict", "-c"]).arg(conf).output().expect("it starts");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
