@@ -26,8 +26,8 @@ pub struct Observed {
     pub version_mode: u8,
 }
 
-/// A table of clients. Only one thread calls [`observe`](Self::observe) and [`clear`](Self::clear); any may
-/// read. All memory is there from the start; in a full set the longest unseen client makes room.
+/// A table of clients. Only one thread calls `observe` and `clear`; any may read.
+/// All memory is there from the start; in a full set the longest unseen client makes room.
 #[derive(Debug)]
 pub struct Monitor {
     sets: Box<[Set]>,
