@@ -115,6 +115,11 @@ impl ClientLoop {
     pub(super) fn turn(&mut self, wake: Option<&UnixStream>) -> Result<Changes, Failure> {
         self.wait(wake)?;
         self.hear(usize::from(wake.is_some()));
+        self.proceed()
+    }
+
+    /// A turn without sleep, when no request can be under way yet.
+    pub(super) fn proceed(&mut self) -> Result<Changes, Failure> {
         self.learn();
         let now = now();
         if now.monotonic >= self.client.wake_at() {

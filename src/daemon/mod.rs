@@ -140,7 +140,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let settings = plan.settings.clone();
     let mut client = ClientLoop::new(settings, clock, drift_file, plan.keys(), plan.dscp, signals.waker()?)?;
     // The first turn tells what is served until the first requests are answered.
-    client.turn(signals.sleep())?;
+    client.proceed()?;
     let publisher = Publisher::new(plan.serving_state(client.system()));
     if let Some(xdp) = &mut xdp {
         xdp.publish(&publisher.current());
