@@ -263,7 +263,10 @@ fn nobody_there_is_said_and_ends_early(engine: &str) {
     let silent = Server::start(|_| Deed::Drop);
     let (json, code) =
         run(engine, silent.address, &["--rate", "100", "--duration", "500ms", "--timeout", "100ms"]);
-    assert_counts(&json, &[("sent", 50), ("lost", 50), ("answered", 0)]);
+    assert_counts(&json, &[("scheduled", 50), ("answered", 0)]);
+    // A busy machine may send less than was scheduled; all that left is lost.
+    assert_eq!(json["counts"]["lost"], json["counts"]["sent"]);
+    assert_ne!(json["counts"]["sent"], 0);
     assert_eq!((json["warnings"][0].as_str(), code), (Some("no_answer"), 1));
 }
 
