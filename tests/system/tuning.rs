@@ -106,14 +106,14 @@ fn what_is_applied_is_reverted_to_the_letter() {
 
     let printed = tree.run(APPLY, all);
     assert_eq!(printed.code, Some(0), "{}", printed.text);
-    assert!(printed.text.contains("/proc/sys/net/core/rmem_max: 212992 -> 4194304"), "{}", printed.text);
+    assert!(printed.text.contains("/proc/sys/net/core/rmem_max: 212992 -> 1048576"), "{}", printed.text);
     assert_eq!(tree.files(), before, "printing changes nothing");
 
     let applied = tree.run(APPLY, &format!("--yes {all}"));
     assert_eq!(applied.code, Some(0), "{}", applied.text);
     for (path, value) in [
         ("proc/sys/kernel/io_uring_disabled", "0"),
-        ("proc/sys/net/core/rmem_max", "4194304"),
+        ("proc/sys/net/core/rmem_max", "1048576"),
         ("proc/irq/40/smp_affinity_list", "0-1"),
         ("proc/irq/41/smp_affinity_list", "0"),
         ("proc/irq/42/smp_affinity_list", "1"),
@@ -194,7 +194,7 @@ fn what_cannot_be_changed_is_said_and_the_rest_is_done() {
         "{}",
         applied.text
     );
-    assert_eq!(tree.read("proc/sys/net/core/rmem_max"), "4194304");
+    assert_eq!(tree.read("proc/sys/net/core/rmem_max"), "1048576");
     let reverted = tree.run(REVERT, "");
     assert_eq!((reverted.code, tree.files()), (Some(0), before), "{}", reverted.text);
 

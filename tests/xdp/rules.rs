@@ -1,8 +1,9 @@
 //! Rules of the program that frames alone do not show: links and VLANs, what is served, reloads.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ntpring::server::{AccessEntry, AccessFlags, IpPrefix};
 use ntpring::xdp::{Link, Timescale};
@@ -102,6 +103,7 @@ fn own_addresses_may_ask_over_the_loopback_interface_alone() {
 #[test]
 fn a_thousand_reloads_under_load_never_mix_old_and_new() {
     const RELOADS: usize = 1000;
+    const PATIENCE: Duration = Duration::from_secs(30);
     let Some(mut tested) = Tested::new() else { return };
     // In even generations the stratum is 4, and the first client may ask; in odd ones it is 9, and the
     // second may.
@@ -118,28 +120,32 @@ fn a_thousand_reloads_under_load_never_mix_old_and_new() {
     });
     let Tested { program, feed, own } = &mut tested;
     let stop = AtomicBool::new(false);
-    let answers = thread::scope(|scope| {
+    let answers: [AtomicU64; 2] = Default::default();
+    let few = || answers.iter().any(|count| count.load(Relaxed) < 100);
+    thread::scope(|scope| {
         let load = scope.spawn(|| {
-            let mut answers = [0_u64; 2];
             while !stop.load(Relaxed) {
-                for (answers, (request, stratum)) in answers.iter_mut().zip(&clients) {
+                for (answers, (request, stratum)) in answers.iter().zip(&clients) {
                     let mut out = [0; 256];
                     let (action, length) = program.test(request, &mut out).unwrap();
                     if action == 3 {
                         let reply = Frame::parse(&out[..length]).payload;
                         assert_eq!(reply[1], *stratum, "the clock of one state, the access list of another");
-                        *answers += 1;
+                        answers.fetch_add(1, Relaxed);
                     }
                 }
             }
-            answers
         });
-        for number in 1..=RELOADS {
+        // More of them where a busy machine lets the two run by turns.
+        let start = Instant::now();
+        for number in (1..).take_while(|number| {
+            *number <= RELOADS || few() && start.elapsed() < PATIENCE && !load.is_finished()
+        }) {
             feed.publish(&generation(number), &Timescale::read(), own).unwrap();
         }
         stop.store(true, Relaxed);
         load.join().expect("no reply was mixed")
     });
-    assert!(answers.iter().all(|count| *count > 100), "{answers:?}");
+    assert!(!few(), "{answers:?}");
     assert_eq!(tested.passed_for("state"), 0, "every request found a state in one piece");
 }
