@@ -159,9 +159,7 @@ impl Loader<'_> {
         if let Some(position) = draft.monitor.filter(|_| !config.switches.monitor && config.monitor()) {
             let text = "\"disable monitor\" has no effect as long as \"limited\" is in force: \
                         a rate limit must remember clients";
-            let builtin = !config.restrict.iter().any(|line| line.flags.contains(RestrictFlags::LIMITED));
-            let hint = "it is by default, until a \"restrict default\" line goes without it";
-            findings.push(Finding::warning(position, text, builtin.then(|| hint.into())));
+            findings.push(Finding::warning(position, text, None));
         }
         findings.sort();
         (config, findings)

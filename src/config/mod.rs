@@ -97,7 +97,7 @@ pub struct Located<T> {
 /// assert_eq!(lines, [r#"ntp.conf:3:26: error: unknown restrict flag "ibrust""#]);
 /// let default = config.restrictions(|_, _| Vec::new()).remove(0);
 /// assert_eq!(default.prefix, Prefix::ALL_V4);
-/// assert_eq!(default.flags, RestrictFlags::NOQUERY | RestrictFlags::LIMITED);
+/// assert_eq!(default.flags, RestrictFlags::NOQUERY);
 /// # Ok::<(), config::Unreadable>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -191,13 +191,12 @@ impl Config {
     /// `restrict` lines for the same addresses are united: their flags add up, in whatever order they stand.
     /// `default` is 0.0.0.0/0 and ::/0, or one of them with `-4` or `-6`.
     ///
-    /// What holds without being written (ntpsec's builtin default, with the sides that surprise people taken
-    /// off):
+    /// What holds without being written:
     ///
-    /// - A family without a `default` line has `noquery limited`.
-    /// - `default` always has `noquery`: control messages could be abused to flood a third party, so they are
-    ///   for the hosts that a more specific line names. Whether clients are `limited` is up to the `default`
-    ///   line, if there is one.
+    /// - `default` always has `noquery`, be there a line or not: control messages could be abused to flood a
+    ///   third party, so they are for the hosts that a more specific line names.
+    /// - Nobody is `limited` but by a line, as in ntpd of ntp.org and unlike in ntpsec: many clients may share
+    ///   one address.
     /// - Neither is for this host: 127.0.0.1 and ::1 have what the file's own lines give them, which is
     ///   everything if there are none. `restrict default ignore` shuts them out, as in ntpd; but they are
     ///   `limited` only by a line that is not about everybody.
@@ -230,12 +229,9 @@ impl Config {
         interface::action(&self.interfaces, address, interface_name)
     }
 
-    /// Whether clients must be remembered: `disable monitor` has no effect as long as anybody is `limited`,
-    /// be it by the builtin default.
+    /// Whether clients must be remembered: `disable monitor` has no effect as long as anybody is `limited`.
     pub fn monitor(&self) -> bool {
         let limited = |flags: RestrictFlags| flags.contains(RestrictFlags::LIMITED);
-        self.switches.monitor
-            || self.restrict.iter().any(|line| limited(line.flags))
-            || self.restrictions(|_, _| Vec::new()).iter().any(|entry| limited(entry.flags))
+        self.switches.monitor || self.restrict.iter().any(|line| limited(line.flags))
     }
 }

@@ -309,7 +309,7 @@ pub(super) fn unite(
 }
 
 /// What holds without being written: this host gets what the file's own lines give it, everybody else no
-/// control messages but by a more specific line, and rate limits if there is no `default` line.
+/// control messages but by a more specific line.
 fn add_builtin(entries: &mut Entries, everybody: Prefix, this_host: IpAddr) {
     let [any, from_ntp_port] =
         [false, true].map(|ntpport| match most_specific(entries, this_host, ntpport) {
@@ -321,8 +321,7 @@ fn add_builtin(entries: &mut Entries, everybody: Prefix, this_host: IpAddr) {
     if from_ntp_port != any {
         entries.entry((Prefix::host(this_host), true)).or_insert(from_ntp_port);
     }
-    let everybody_else = RestrictFlags::NOQUERY | RestrictFlags::LIMITED;
-    let default = entries.entry((everybody, false)).or_insert(everybody_else);
+    let default = entries.entry((everybody, false)).or_default();
     *default = *default | RestrictFlags::NOQUERY;
     if let Some(default) = entries.get_mut(&(everybody, true)) {
         *default = *default | RestrictFlags::NOQUERY;

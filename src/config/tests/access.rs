@@ -26,12 +26,11 @@ fn f1_default_is_both_families_or_the_one_asked_for() {
     let both = clean("restrict default ignore");
     assert_eq!(flags(&both, "192.0.2.1", 5), IGNORE | NOQUERY);
     assert_eq!(flags(&both, "2001:db8::1", 5), IGNORE | NOQUERY);
-    let builtin = NOQUERY | RestrictFlags::LIMITED;
     let v4 = clean("restrict -4 default ignore");
     assert_eq!(flags(&v4, "192.0.2.1", 5), IGNORE | NOQUERY);
-    assert_eq!(flags(&v4, "2001:db8::1", 5), builtin);
+    assert_eq!(flags(&v4, "2001:db8::1", 5), NOQUERY);
     let v6 = clean("restrict -6 default ignore");
-    assert_eq!(flags(&v6, "192.0.2.1", 5), builtin);
+    assert_eq!(flags(&v6, "192.0.2.1", 5), NOQUERY);
     assert_eq!(flags(&v6, "2001:db8::1", 5), IGNORE | NOQUERY);
 }
 
@@ -62,7 +61,7 @@ fn f2_ntpport_is_more_specific_than_the_same_addresses_without() {
     assert_eq!(flags(&config, "192.0.2.1", 123), IGNORE);
     assert_eq!(flags(&config, "192.0.2.1", 124), NOMODIFY);
     assert_eq!(flags(&config, "192.0.2.2", 123), IGNORE);
-    assert_eq!(flags(&config, "192.0.2.2", 124), NOQUERY | RestrictFlags::LIMITED);
+    assert_eq!(flags(&config, "192.0.2.2", 124), NOQUERY);
 }
 
 #[test]
@@ -162,9 +161,8 @@ fn f6_disable_monitor_but_limited_keeps_it() {
     assert!(config.monitor());
     assert!(!config.switches.monitor);
     assert!(findings[0].starts_with("1:9: warning: \"disable monitor\" has no effect"), "{findings:#?}");
-    // The builtin default is limited, too.
-    let text = finding("disable monitor\nrestrict -4 default noquery");
-    assert!(text.contains("it is by default"), "{text}");
+    // Nobody is limited without being named.
+    assert!(!clean("disable monitor\nrestrict -4 default noquery").monitor());
     // Taken back.
     assert!(active_findings("disable monitor\nenable monitor\nrestrict default limited noquery").is_empty());
 }
@@ -184,8 +182,8 @@ fn k4_kod_without_limited_is_warned_of_once() {
 #[test]
 fn nobody_but_this_host_asks_by_default() {
     let config = clean("");
-    assert_eq!(flags(&config, "192.0.2.1", 5), NOQUERY | RestrictFlags::LIMITED);
-    assert_eq!(flags(&config, "2001:db8::1", 5), NOQUERY | RestrictFlags::LIMITED);
+    assert_eq!(flags(&config, "192.0.2.1", 5), NOQUERY);
+    assert_eq!(flags(&config, "2001:db8::1", 5), NOQUERY);
     assert_eq!(flags(&config, "127.0.0.1", 5), NONE);
     assert_eq!(flags(&config, "::1", 5), NONE);
     // A default line says whether clients are limited, but never lets everybody ask.

@@ -208,7 +208,7 @@ proptest! {
         let expected = match model(&rules, address, port) {
             // ::1 is this host.
             None if address.is_loopback() => RestrictFlags::NONE,
-            None => noquery | RestrictFlags::LIMITED,
+            None => noquery,
             Some((prefix, flags)) if prefix.length() == 0 && address.is_loopback() => {
                 flags.without(RestrictFlags::LIMITED | RestrictFlags::KOD)
             }
