@@ -21,8 +21,8 @@ use crate::schedule::Arrivals;
 use crate::stamping::TxStamps;
 use crate::sweep::{self, SweepArgs};
 use crate::target::{self, Family, Target};
-use crate::transport::Choice;
-use crate::{clients, demo, json, merge, plan, run_forms, warnings};
+use crate::transport::{Choice, Transport};
+use crate::{clients, demo, json, merge, plan, run_forms, warnings, xdp};
 
 /// Exit code for a command line that cannot be used.
 const EXIT_USAGE: u8 = 2;
@@ -130,7 +130,10 @@ pub(crate) struct GeneratorArgs {
     pub(crate) tx_stamps: Option<TxStamps>,
     /// What moves the datagrams. io_uring costs a little less; auto says so where it is not allowed
     #[arg(long, value_enum, default_value_t)]
-    engine: Choice,
+    pub(crate) engine: Choice,
+    /// With --engine xdp: the interface [default: that of the route to the target]
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<String>,
     /// A reply after this time is late
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     timeout: Duration,
@@ -243,7 +246,11 @@ pub(crate) fn exit_code(outcome: &Outcome, plan: &Plan, allow_lag: bool) -> Exit
 }
 
 fn run_plan(args: &RunArgs) -> Result<Plan, Failure> {
-    let load = args.rate.map_or(Load::Outstanding(args.outstanding as usize), Load::Rate);
+    let max = match args.generator.engine {
+        Choice::Xdp => Load::Flood,
+        _ => Load::Outstanding(args.outstanding as usize),
+    };
+    let load = args.rate.map_or(max, Load::Rate);
     Ok(Plan {
         arrivals: args.arrivals,
         warmup: args.warmup.unwrap_or_default(),
@@ -265,7 +272,7 @@ impl GeneratorArgs {
         target::check_manners(address, self.yes_i_operate_this_server)?;
         let rate = match load {
             Load::Rate(rate) => Some(rate),
-            Load::Outstanding(_) => None,
+            Load::Outstanding(_) | Load::Flood => None,
         };
         self.check_cap(address, rate)?;
         let allowed = allowed_cores();
@@ -281,10 +288,7 @@ impl GeneratorArgs {
             return Err(Failure::Usage(format!("--cpus: cpu {core} is named twice")));
         }
         let requests = self.requests.read()?;
-        let own_addresses = target::has_own_addresses(address) && requests.sources.is_none();
-        clients::check(self.clients, own_addresses)?;
-        requests.check(address, rate.is_none())?;
-        Ok(Plan {
+        let plan = Plan {
             target: address,
             load,
             duration,
@@ -296,10 +300,23 @@ impl GeneratorArgs {
             warmup: Duration::ZERO,
             tx_stamps: self.tx_stamps.unwrap_or_else(|| TxStamps::for_rate(rate)),
             transport: self.engine.settle()?,
+            interface: self.interface.clone(),
             start_at: None,
             requests,
             keep_seconds: false,
-        })
+        };
+        if plan.transport == Transport::Xdp {
+            xdp::check(&plan)?;
+        } else {
+            if self.interface.is_some() {
+                let text = "--interface is for --engine xdp: sockets follow the routing table";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+            let own_addresses = target::has_own_addresses(address) && plan.requests.sources.is_none();
+            clients::check(self.clients, own_addresses)?;
+            plan.requests.check(address, rate.is_none())?;
+        }
+        Ok(plan)
     }
 
     /// The highest rate to `target`, if it is bounded.

@@ -68,6 +68,7 @@ pub(crate) fn run(rate: Option<u64>, duration: Duration, html: Option<PathBuf>) 
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::for_rate(Some(rate.unwrap_or(default_rate))),
         transport,
+        interface: None,
         start_at: None,
         requests: Requests::default(),
         keep_seconds: false,
@@ -148,7 +149,7 @@ impl Server {
         let sockets: Arc<[ServeSocket]> = Arc::new([ServeSocket::open(any_port, options)?]);
         let backend = match transport {
             Transport::IoUring => Backend::IoUring,
-            Transport::Mmsg => Backend::Mmsg,
+            Transport::Mmsg | Transport::Xdp => Backend::Mmsg,
         };
         let precision = Precision::from_nanoseconds(reading_time().as_nanos() as u64);
         let system = SystemVariables::local_clock(LocalClock::default(), precision, SystemClock.now());

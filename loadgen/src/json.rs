@@ -24,7 +24,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
     let warnings = warnings::all(outcome, plan);
     let outstanding = match plan.load {
-        Load::Rate(_) => None,
+        Load::Rate(_) | Load::Flood => None,
         Load::Outstanding(outstanding) => Some(outstanding),
     };
     let measures = &outcome.measures;
@@ -54,7 +54,7 @@ pub(crate) fn result(outcome: &Outcome, plan: &Plan) -> Value {
             "answered": outcome.per_second(outcome.counts.answered, plan),
         },
         "loss_ratio": outcome.counts.loss_ratio(),
-        "counts": counts(&outcome.counts),
+        "counts": counts(&outcome.counts, plan.transport),
         "latency_us": {
             "intended": times(&measures.intended),
             "wire": times(&measures.wire),
@@ -72,8 +72,16 @@ pub(crate) fn generator_ok(outcome: &Outcome, plan: &Plan) -> bool {
     !warnings::all(outcome, plan).into_iter().any(Warning::is_lag)
 }
 
-/// What became of everything, by name.
-pub(crate) fn counts(counts: &Counts) -> Value {
+/// What became of everything, by name; what the engine cannot see is null.
+pub(crate) fn counts(counts: &Counts, transport: Transport) -> Value {
+    let mut value = all_counts(counts);
+    for name in transport.unseen() {
+        value[name] = Value::Null;
+    }
+    value
+}
+
+fn all_counts(counts: &Counts) -> Value {
     json!({
         "scheduled": counts.scheduled,
         "sent": counts.sent,
@@ -181,6 +189,7 @@ pub(crate) fn read(result: &Value) -> Result<(Outcome, Plan), String> {
         warmup: at("/warmup_s").duration()?,
         tx_stamps: TxStamps::Off,
         transport: Transport::Mmsg,
+        interface: None,
         start_at: None,
         keep_seconds: false,
         requests: Requests::default(),
@@ -202,12 +211,18 @@ pub(crate) fn read(result: &Value) -> Result<(Outcome, Plan), String> {
         started: UNIX_EPOCH + at("/started").duration()?,
         sending: at("/sending_s").duration()?,
         interrupted: at("/interrupted").truth()?,
+        lost_link: None,
     };
     Ok((outcome, plan))
 }
 
 fn read_counts(result: &Value) -> Result<Counts, String> {
     let count = |name: &str| Reader { root: &result["counts"], place: &format!("/{name}") }.integer();
+    // What the engine could not see.
+    let seen = |name: &str| match result["counts"].get(name) {
+        Some(Value::Null) => Ok(0),
+        _ => count(name),
+    };
     Ok(Counts {
         scheduled: count("scheduled")?,
         sent: count("sent")?,
@@ -220,9 +235,9 @@ fn read_counts(result: &Value) -> Result<Counts, String> {
         silent: count("silent")?,
         duplicate: count("duplicate")?,
         invalid: each(Invalid::ALL.map(Invalid::name), |name| count(&format!("invalid_reasons/{name}")))?,
-        unsolicited: count("unsolicited")?,
-        local_drops: count("local_drops")?,
-        unreachable: count("unreachable")?,
+        unsolicited: seen("unsolicited")?,
+        local_drops: seen("local_drops")?,
+        unreachable: seen("unreachable")?,
         unstamped: count("unstamped")?,
         interleaved: count("interleaved")?,
         by_kind: read_kinds(&result["counts"])?,

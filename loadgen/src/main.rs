@@ -4,8 +4,8 @@
 //! replies and requests together by the random number in each request, which [`flight`] remembers. What is
 //! asked is a [`mix`] of kinds, which [`compose`] writes and [`packet`] judges the replies to. [`run`]
 //! starts the threads and adds up what they found; [`report`] shows it, [`run_forms`] writes its forms.
-//! [`sweep`] runs one trial after another as its [`search`] says, [`merge`] adds up the results of several
-//! hosts, [`plan`] turns them into [`capacity`].
+//! [`xdp`] is another engine, in the kernel. [`sweep`] runs one trial after another as its [`search`] says,
+//! [`merge`] adds up the results of several hosts, [`plan`] turns them into [`capacity`].
 
 #![forbid(unsafe_code)]
 
@@ -54,6 +54,7 @@ mod target;
 mod transport;
 mod units;
 mod warnings;
+mod xdp;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::histogram::{Bucket, Times};
 use crate::mix::Kind;
 use crate::run::{Load, Outcome, Plan};
+use crate::transport::Transport;
 use crate::warnings;
 
 /// Characters of the longest bar.
@@ -41,6 +42,7 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
         Load::Outstanding(outstanding) => {
             format!("as fast as it answers (closed loop, {outstanding} outstanding)")
         }
+        Load::Flood => "as fast as the generator goes (open loop)".to_owned(),
     };
     let requests = plan.requests.describe().map_or_else(String::new, |what| format!("  asked      {what}\n"));
     // A result of several hosts has none of its own.
@@ -75,11 +77,11 @@ fn accounts(text: &mut String, outcome: &Outcome, plan: &Plan) {
             rate(counts.sent)
         ),
     );
-    self::counts(text, counts);
+    self::counts(text, counts, plan.transport);
 }
 
 /// Where every request and every datagram went.
-pub(crate) fn counts(text: &mut String, counts: &Counts) {
+pub(crate) fn counts(text: &mut String, counts: &Counts, transport: Transport) {
     line(
         text,
         format_args!(
@@ -103,7 +105,7 @@ pub(crate) fn counts(text: &mut String, counts: &Counts) {
             counts.silent
         ),
     );
-    besides(text, counts);
+    besides(text, counts, transport);
     kinds(text, counts);
 }
 
@@ -127,7 +129,19 @@ fn kinds(text: &mut String, counts: &Counts) {
     }
 }
 
-fn besides(text: &mut String, counts: &Counts) {
+fn besides(text: &mut String, counts: &Counts, transport: Transport) {
+    if transport == Transport::Xdp {
+        let invalid = reasons(Invalid::ALL.map(Invalid::name), counts.invalid);
+        return line(
+            text,
+            format_args!(
+                "  besides    {} duplicate, {} invalid{invalid}; what this machine drops, and ICMP, this engine cannot see: it takes \
+                 replies in before sockets",
+                counts.duplicate,
+                counts.invalid(),
+            ),
+        );
+    }
     line(
         text,
         format_args!(
@@ -157,9 +171,14 @@ fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
     let Some(latency) = outcome.measures.intended.summary() else { return };
     let from = match plan.load {
         Load::Rate(_) => "intended send time",
+        Load::Flood => "send time",
         Load::Outstanding(_) => "send time (a closed loop intends none: it waits for a slow server)",
     };
-    line(text, format_args!("latency from the {from}, {} answers:", latency.count));
+    let answers = match plan.transport {
+        Transport::Xdp => format!("a sample of {} answers", latency.count),
+        _ => format!("{} answers", latency.count),
+    };
+    line(text, format_args!("latency from the {from}, {answers}:"));
     line(
         text,
         format_args!(
@@ -182,16 +201,17 @@ fn latency(text: &mut String, outcome: &Outcome, plan: &Plan) {
         );
     }
     draw(text, &outcome.measures.intended);
-    server(text, outcome);
+    server(text, outcome, plan);
 }
 
 /// What the stamps of both kernels and of the server tell.
-fn server(text: &mut String, outcome: &Outcome) {
+fn server(text: &mut String, outcome: &Outcome, plan: &Plan) {
     let measures = &outcome.measures;
-    for (name, times) in [
-        ("on the wire (kernel stamp to kernel stamp)", &measures.wire),
-        ("in the server (its T3 − T2)", &measures.residence),
-    ] {
+    let wire = match plan.transport {
+        Transport::Xdp => "on the wire (program to program)",
+        _ => "on the wire (kernel stamp to kernel stamp)",
+    };
+    for (name, times) in [(wire, &measures.wire), ("in the server (its T3 − T2)", &measures.residence)] {
         let Some(times) = times.summary() else { continue };
         line(
             text,

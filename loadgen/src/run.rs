@@ -27,6 +27,7 @@ use crate::sources::Crowd;
 use crate::stamping::TxStamps;
 use crate::target;
 use crate::transport::Transport;
+use crate::xdp;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) tx_stamps: TxStamps,
     /// What moves the datagrams.
     pub(crate) transport: Transport,
+    /// Over which interface frames leave; that of the route if `None`.
+    pub(crate) interface: Option<String>,
     /// When to start, so that several hosts start together; at once if `None`.
     pub(crate) start_at: Option<SystemTime>,
     /// What is asked, and by whom.
@@ -65,6 +68,8 @@ pub(crate) enum Load {
     Rate(u64),
     /// As fast as the server answers, with so many requests unanswered at any time.
     Outstanding(usize),
+    /// As fast as the generator goes, whatever the server does.
+    Flood,
 }
 
 /// What a run has found.
@@ -80,6 +85,8 @@ pub(crate) struct Outcome {
     pub(crate) sending: Duration,
     /// Whether the user ended it.
     pub(crate) interrupted: bool,
+    /// The interface, if it went away and ended it.
+    pub(crate) lost_link: Option<String>,
 }
 
 /// Rates of a run that was over at once refer to this time.
@@ -100,6 +107,9 @@ type Ready = Result<(), String>;
 
 /// Runs the load, unless `stop` is set, showing `progress`.
 pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result<Outcome, Failure> {
+    if plan.transport == Transport::Xdp {
+        return xdp::run(plan, progress, stop);
+    }
     let tasks = plan.tasks()?;
     let live: Vec<Live> = tasks.iter().map(|_| Live::default()).collect();
     let (ready, readiness) = channel::unbounded::<Ready>();
@@ -113,7 +123,7 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
             let (ready, start) = (ready.clone(), start.clone());
             threads.push(scope.spawn(move || match plan.transport {
                 Transport::IoUring => post.work(UringExchange::new, &ready, &start),
-                Transport::Mmsg => post.work(MmsgExchange::new, &ready, &start),
+                Transport::Mmsg | Transport::Xdp => post.work(MmsgExchange::new, &ready, &start),
             }));
         }
         drop(ready);
@@ -140,7 +150,15 @@ pub(crate) fn run(plan: &Plan, progress: &Progress, stop: &AtomicBool) -> Result
     });
     let (counts, sending) = collect(findings.map_err(Failure::RunTime)?)?;
     let (measures, seconds) = series.end();
-    Ok(Outcome { counts, measures, seconds, started, sending, interrupted: stop.load(Relaxed) })
+    Ok(Outcome {
+        counts,
+        measures,
+        seconds,
+        started,
+        sending,
+        interrupted: stop.load(Relaxed),
+        lost_link: None,
+    })
 }
 
 /// What one thread is given.
@@ -276,11 +294,14 @@ impl Plan {
     fn pace(&self, threads: usize, thread: usize) -> Pace {
         match self.load {
             Load::Rate(rate) => Pace::Open(Schedule::new(self.demand(rate), threads, thread)),
-            Load::Outstanding(outstanding) => Pace::Closed {
-                outstanding: (outstanding / threads).max(1),
-                until: nanoseconds(self.warmup + self.duration),
-            },
+            Load::Outstanding(outstanding) => self.closed(outstanding / threads),
+            // Of sockets: as many as there are places.
+            Load::Flood => self.closed(CLOSED_LOOP_SLOTS / 2),
         }
+    }
+
+    fn closed(&self, outstanding: usize) -> Pace {
+        Pace::Closed { outstanding: outstanding.max(1), until: nanoseconds(self.warmup + self.duration) }
     }
 
     fn demand(&self, rate: u64) -> Demand {
@@ -307,7 +328,8 @@ impl Plan {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+/// As the programs of the engines count.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -315,7 +337,7 @@ impl Outcome {
     /// The time that rates refer to: what was planned, or longer if the generator fell behind, or shorter if
     /// it was interrupted.
     pub(crate) fn span(&self, plan: &Plan) -> Duration {
-        let cut_short = self.interrupted || self.refused();
+        let cut_short = self.interrupted || self.refused() || self.lost_link.is_some();
         let on_time = self.sending <= plan.duration + HICCUP;
         if on_time && !cut_short { plan.duration } else { self.sending.max(SHORTEST) }
     }
@@ -329,14 +351,15 @@ impl Outcome {
     pub(crate) fn offered(&self, plan: &Plan) -> f64 {
         match plan.load {
             Load::Rate(rate) => rate as f64,
-            Load::Outstanding(_) => self.per_second(self.counts.scheduled, plan),
+            Load::Outstanding(_) | Load::Flood => self.per_second(self.counts.scheduled, plan),
         }
     }
 
     /// Part of the scheduled rate that was really sent, 1 if the generator kept up.
     pub(crate) fn achieved(&self, plan: &Plan) -> f64 {
         let sent = self.counts.sent as f64 / self.counts.scheduled.max(1) as f64;
-        if matches!(plan.load, Load::Outstanding(_)) || self.interrupted || self.refused() {
+        let open = matches!(plan.load, Load::Rate(_));
+        if !open || self.interrupted || self.refused() || self.lost_link.is_some() {
             return sent;
         }
         sent * plan.duration.as_secs_f64() / self.span(plan).as_secs_f64()

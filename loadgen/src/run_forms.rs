@@ -40,7 +40,7 @@ pub(crate) fn figure(figure: Figure, outcome: &Outcome, plan: &Plan) -> Option<f
         }
         Figure::Loss => Some(outcome.counts.loss_ratio()),
         Figure::Rate => Some(outcome.per_second(outcome.counts.answered, plan)),
-        Figure::Count(name) => json::counts(&outcome.counts)[name].as_f64(),
+        Figure::Count(name) => json::counts(&outcome.counts, plan.transport)[name].as_f64(),
     }
 }
 
@@ -90,6 +90,7 @@ fn heading(outcome: &Outcome, plan: &Plan) -> String {
     let load = match plan.load {
         Load::Rate(rate) => format!("{rate} requests/s, whatever the server does"),
         Load::Outstanding(outstanding) => format!("{outstanding} requests outstanding at any time"),
+        Load::Flood => "As many requests as the generator can send".to_owned(),
     };
     format!(
         "{load}, for {:.1} s, from {} clients. Sent {:.0}/s, answered {:.0}/s, loss {:.4} %.",

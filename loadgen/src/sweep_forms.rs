@@ -87,7 +87,7 @@ pub(crate) fn text(sweep: &Sweep) -> String {
         let _ = writeln!(text, "{}", drawn.trim_end());
     }
     text.push_str("\nall trials together:\n");
-    report::counts(&mut text, &sweep.counts);
+    report::counts(&mut text, &sweep.counts, sweep.plan.transport);
     text.push('\n');
     for (limit, found) in &sweep.results {
         let _ = writeln!(text, "{}", result(*limit, *found));
@@ -155,7 +155,7 @@ pub(crate) fn json(sweep: &Sweep) -> Value {
         "trial_s": sweep.plan.duration.as_secs_f64(),
         "timeout_s": sweep.plan.timeout.as_secs_f64(),
         "interrupted": sweep.interrupted,
-        "counts": json::counts(&sweep.counts),
+        "counts": json::counts(&sweep.counts, sweep.plan.transport),
         "results": sweep.results.iter().map(|(limit, found)| json!({
             "max_loss": limit.max_loss,
             "max_p99_us": limit.p99,
@@ -166,7 +166,7 @@ pub(crate) fn json(sweep: &Sweep) -> Value {
             "rate": { "offered": trial.rate, "sent": trial.sent, "answered": trial.answered },
             "loss_ratio": trial.loss(),
             "generator_ok": trial.generator_ok,
-            "counts": json::counts(&trial.counts),
+            "counts": json::counts(&trial.counts, sweep.plan.transport),
             "latency_us": { "intended": json::summary(trial.latency) },
         })).collect::<Vec<_>>(),
     })

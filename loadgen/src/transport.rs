@@ -1,4 +1,4 @@
-//! What moves the datagrams: io_uring, or recvmmsg and sendmmsg.
+//! What moves the datagrams: io_uring, or recvmmsg and sendmmsg; or a program in the kernel.
 
 use clap::ValueEnum;
 use ntpring::sys::uring;
@@ -16,6 +16,9 @@ pub(crate) enum Choice {
     IoUring,
     /// epoll, recvmmsg and sendmmsg
     Mmsg,
+    /// Frames made in the kernel, replies taken in by the network driver: several times the rate, needs root
+    /// and a driver that runs XDP programs, such as veth's
+    Xdp,
 }
 
 /// What all threads use.
@@ -23,6 +26,7 @@ pub(crate) enum Choice {
 pub(crate) enum Transport {
     IoUring,
     Mmsg,
+    Xdp,
 }
 
 impl Choice {
@@ -31,8 +35,10 @@ impl Choice {
     /// # Errors
     /// io_uring is wanted and cannot be had.
     pub(crate) fn settle(self) -> Result<Transport, Failure> {
-        if self == Self::Mmsg {
-            return Ok(Transport::Mmsg);
+        match self {
+            Self::Mmsg => return Ok(Transport::Mmsg),
+            Self::Xdp => return Ok(Transport::Xdp),
+            Self::Auto | Self::IoUring => {}
         }
         match uring::probe() {
             Ok(()) => Ok(Transport::IoUring),
@@ -46,11 +52,21 @@ impl Choice {
 }
 
 impl Transport {
+    /// Counts of what it cannot see: where it takes replies in, before a socket could be too full for them,
+    /// there are neither sockets nor ICMP.
+    pub(crate) fn unseen(self) -> &'static [&'static str] {
+        match self {
+            Self::IoUring | Self::Mmsg => &[],
+            Self::Xdp => &["unsolicited", "local_drops", "unreachable"],
+        }
+    }
+
     /// Its name for users and in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::IoUring => "io_uring",
             Self::Mmsg => "mmsg",
+            Self::Xdp => "xdp",
         }
     }
 }

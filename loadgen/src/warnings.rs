@@ -29,6 +29,8 @@ pub(crate) enum Warning {
     SendFailed { count: u64 },
     /// This machine lost replies.
     LocalDrops { count: u64 },
+    /// The interface went away during the run.
+    LinkLost,
     /// Requests were lost, and all came from one address.
     OneSource,
     /// What came back was no reply.
@@ -53,12 +55,15 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
     let lagging = p99_us > LAG_US.max(LAG_PART * latency_us);
     let achieved = outcome.achieved(plan);
     let open_loop = matches!(plan.load, Load::Rate(_));
+    // Then losses are what was asked for.
+    let flood = plan.load == Load::Flood;
     // Where no request wants an answer, none is what was hoped for.
     let all_silent = counts.sent > 0 && counts.silent == counts.sent;
     let unwanted = counts.invalid[Invalid::Unwanted as usize];
     let invalid = counts.invalid() - unwanted;
     let control = counts.by_kind[Kind::Mode6 as usize].answered;
     let candidates = [
+        (outcome.lost_link.is_some(), Warning::LinkLost),
         (outcome.refused(), Warning::Refused),
         (
             counts.answered == 0 && !all_silent && !outcome.refused(),
@@ -68,7 +73,10 @@ pub(crate) fn all(outcome: &Outcome, plan: &Plan) -> Vec<Warning> {
         (lagging && achieved >= KEPT_UP && open_loop, Warning::Lag { p99_us }),
         (counts.send_failed() > 0, Warning::SendFailed { count: counts.send_failed() }),
         (counts.local_drops > 0, Warning::LocalDrops { count: counts.local_drops }),
-        (counts.loss_ratio() > 0.0 && counts.answered > 0 && has_one_source(plan), Warning::OneSource),
+        (
+            counts.loss_ratio() > 0.0 && counts.answered > 0 && has_one_source(plan) && !flood,
+            Warning::OneSource,
+        ),
         (invalid > 0, Warning::Invalid { count: invalid }),
         (unwanted > 0, Warning::Unwanted { count: unwanted }),
         (control > 0, Warning::ControlAnswered { count: control }),
@@ -89,7 +97,7 @@ fn has_one_source(plan: &Plan) -> bool {
 impl Warning {
     /// Whether the figures say nothing about the server at the rate that was asked for: exit code 1.
     pub(crate) fn is_failure(self) -> bool {
-        matches!(self, Self::Refused | Self::NoAnswer { .. }) || self.is_lag()
+        matches!(self, Self::LinkLost | Self::Refused | Self::NoAnswer { .. }) || self.is_lag()
     }
 
     /// Whether that is the generator's fault.
@@ -100,6 +108,7 @@ impl Warning {
     /// Its name in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::LinkLost => "link_lost",
             Self::Refused => "refused",
             Self::NoAnswer { .. } => "no_answer",
             Self::Behind { .. } => "behind",
@@ -120,6 +129,9 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::LinkLost => f.write_str(
+                "the interface went away, and ended the run: what was under way is lost. These are the figures until then.",
+            ),
             Self::Refused => f.write_str(
                 "nothing listens there: all that came back was ICMP \"unreachable\". Start the server, or name its address and port \
                  (TARGET:PORT).",

@@ -26,6 +26,7 @@ pub mod socket;
 pub mod stderr;
 pub mod thread;
 pub mod uring;
+pub mod xdp;
 
 pub use message::{IoTally, Received};
 pub use send::SendChunks;

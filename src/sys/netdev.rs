@@ -28,10 +28,24 @@ const XDP_FEATURES: u16 = 3;
 /// The kernel is older than Linux 6.3, or a filter keeps this process from asking.
 pub fn runs_xdp(index: u32) -> io::Result<bool> {
     const BASIC: u64 = 1;
+    Ok(xdp_features(index)? & BASIC != 0)
+}
+
+/// Whether the driver sends frames that an XDP program made or redirected: a veth does while its other end
+/// receives through NAPI (GRO on, or an XDP program there).
+///
+/// # Errors
+/// As [`runs_xdp`].
+pub fn sends_frames(index: u32) -> io::Result<bool> {
+    const SENDS: u64 = 1 << 2;
+    Ok(xdp_features(index)? & SENDS != 0)
+}
+
+fn xdp_features(index: u32) -> io::Result<u64> {
     let family = ask(CONTROLLER, GET_FAMILY, FAMILY_NAME, b"netdev\0", FAMILY_ID)?;
     let family = u16::from_ne_bytes(first(&family)?);
     let features = ask(family, GET_DEVICE, INTERFACE_INDEX, &index.to_ne_bytes(), XDP_FEATURES)?;
-    Ok(u64::from_ne_bytes(first(&features)?) & BASIC != 0)
+    Ok(u64::from_ne_bytes(first(&features)?))
 }
 
 /// Sends one request with one attribute; the attribute `wanted` of the answer.
@@ -109,7 +123,10 @@ mod tests {
     #[test]
     fn what_the_kernel_answers_about_loopback_is_understood() {
         match runs_xdp(1) {
-            Ok(runs) => assert!(!runs, "loopback has no driver of its own"),
+            Ok(runs) => {
+                assert!(!runs, "loopback has no driver of its own");
+                assert!(!sends_frames(1).unwrap());
+            }
             // Before Linux 6.3 there is nobody to ask.
             Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}"),
         }

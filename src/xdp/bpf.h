@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * What a BPF program needs of the kernel's interface, and no more: types, packet headers, map definitions,
- * helpers. Numbers and layouts are those of include/uapi/linux and of the RFCs.
+ * helpers, checksums. Numbers and layouts are those of include/uapi/linux and of the RFCs.
  */
 #ifndef NTPRING_BPF_H
 #define NTPRING_BPF_H
@@ -37,7 +37,7 @@ typedef _Bool bool;
 #define be64(value) ((be64)__builtin_bswap64(value))
 
 /* linux/bpf.h */
-enum xdp_action { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX };
+enum xdp_action { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
 
 struct xdp_md {
 	u32 data;
@@ -55,10 +55,12 @@ enum map_type {
 	MAP_LRU_HASH = 9,
 	MAP_LPM_TRIE = 11,
 	MAP_ARRAY_OF_MAPS = 12,
+	MAP_RINGBUF = 27,
 };
 
 #define BPF_ANY 0
 #define BPF_F_NO_PREALLOC 1
+#define BPF_RB_NO_WAKEUP 1
 
 /* A map is described by the type of a variable, whose numbers are lengths of arrays. */
 #define number(name, value) int(*name)[value]
@@ -69,6 +71,9 @@ static void *(*const map_lookup)(const void *map, const void *key) = (void *)1;
 static long (*const map_update)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
 /* CLOCK_MONOTONIC in nanoseconds. */
 static u64 (*const monotonic_ns)(void) = (void *)5;
+/* Sends the frame over another interface, if the program returns what this does. */
+static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*const ringbuf_output)(void *ring, const void *data, u64 size, u64 flags) = (void *)130;
 /* CLOCK_TAI in nanoseconds. */
 static u64 (*const tai_ns)(void) = (void *)208;
 
@@ -131,5 +136,52 @@ struct udp {
 	be16 length;
 	u16 checksum;
 };
+
+/* Ones'-complement sums (RFC 1071), which do not depend on the order of octets. */
+static inline u64 sum_words(const void *start, u32 count)
+{
+	const u32 *word = start;
+	u64 sum = 0;
+
+#pragma clang loop unroll(full)
+	for (u32 i = 0; i < count; i++)
+		sum += word[i];
+	return sum;
+}
+
+static inline u64 halves(u64 value)
+{
+	return (u32)value + (value >> 32);
+}
+
+static inline u16 fold(u64 sum)
+{
+	sum = halves(halves(sum));
+	sum = (sum & 0xFFFF) + (sum >> 16);
+	sum = (sum & 0xFFFF) + (sum >> 16);
+	return (sum & 0xFFFF) + (sum >> 16);
+}
+
+/* What is sent for a sum. UDP sends zero as its other form, because there it says that there is none. */
+static inline u16 udp_checksum(u64 sum)
+{
+	u16 checksum = ~fold(sum);
+
+	return checksum ? checksum : 0xFFFF;
+}
+
+/* RFC 5905 figure 8, in words where nothing smaller is of interest. */
+struct ntp {
+	be32 head;		/* leap, version, mode; stratum; poll; precision */
+	be32 root_delay;
+	be32 root_dispersion;
+	be32 reference_id;
+	be64 reference;
+	be64 origin;
+	be64 receive;
+	be64 transmit;
+};
+
+#define UDP_LENGTH (sizeof(struct udp) + sizeof(struct ntp))
 
 #endif

@@ -11,10 +11,12 @@ mod tier;
 mod timescale;
 mod tries;
 
-pub use attach::{Attachment, LoadError, Mode, OBJECT, Program};
+pub use attach::{OBJECT, Program};
 pub use feed::Feed;
 pub use tier::{InterfaceStatus, Tier, View, Wanted};
 pub use timescale::Timescale;
+
+pub use crate::sys::xdp::{Attachment, LoadError, Mode};
 
 use std::sync::Arc;
 

@@ -74,18 +74,6 @@ struct {
 	number(max_entries, 1);
 } counted SEC(".maps");
 
-/* RFC 5905 figure 8, in words where nothing smaller is of interest. */
-struct ntp {
-	be32 head;		/* leap, version, mode; stratum; poll; precision */
-	be32 root_delay;
-	be32 root_dispersion;
-	be32 reference_id;
-	be64 reference;
-	be64 origin;
-	be64 receive;
-	be64 transmit;
-};
-
 /* Fields of `head`. */
 #define HEAD_MODE be32(0x07000000)
 #define HEAD_VERSION be32(0x38000000)
@@ -95,7 +83,6 @@ struct ntp {
 #define MODE_CLIENT be32(0x03000000)
 #define ALARM_MODE_SERVER be32(0xC4000000)
 
-#define UDP_LENGTH (sizeof(struct udp) + sizeof(struct ntp))
 #define NTP_PORT 123
 #define TTL 64
 
@@ -165,39 +152,6 @@ static inline u64 scrambled(u64 value)
 
 /* The bits of a stamp below a nanosecond: 2^-30 s. */
 #define NANOSECOND_NOISE 3
-
-/* Ones'-complement sums (RFC 1071), which do not depend on the order of octets. */
-static inline u64 sum_words(const void *start, u32 count)
-{
-	const u32 *word = start;
-	u64 sum = 0;
-
-#pragma clang loop unroll(full)
-	for (u32 i = 0; i < count; i++)
-		sum += word[i];
-	return sum;
-}
-
-static inline u64 halves(u64 value)
-{
-	return (u32)value + (value >> 32);
-}
-
-static inline u16 fold(u64 sum)
-{
-	sum = halves(halves(sum));
-	sum = (sum & 0xFFFF) + (sum >> 16);
-	sum = (sum & 0xFFFF) + (sum >> 16);
-	return (sum & 0xFFFF) + (sum >> 16);
-}
-
-/* What is sent for a sum. UDP sends zero as its other form, because there it says that there is none. */
-static inline u16 udp_checksum(u64 sum)
-{
-	u16 checksum = ~fold(sum);
-
-	return checksum ? checksum : 0xFFFF;
-}
 
 static inline u64 udp_pseudo_header(const struct datagram *datagram)
 {
@@ -641,8 +595,7 @@ static inline enum xdp_action respond_ipv6(struct cursor *cursor, struct service
 	return XDP_TX;
 }
 
-SEC("xdp.frags")
-int respond(struct xdp_md *context)
+static inline enum xdp_action respond_to(struct xdp_md *context)
 {
 	struct datagram datagram = { .received = receive_stamp(context) };
 	struct service_key key = { .ifindex = context->ingress_ifindex };
@@ -660,6 +613,12 @@ int respond(struct xdp_md *context)
 	default:
 		return XDP_PASS;
 	}
+}
+
+SEC("xdp.frags")
+int respond(struct xdp_md *context)
+{
+	return respond_to(context);
 }
 
 /* The digest of the sources that this was built from. */

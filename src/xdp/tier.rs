@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::attach::{self, Attachment, Mode, Program};
+use super::attach::{self, Program};
 use super::feed::Feed;
 use super::{Link, Timescale, XdpCounters, XdpTotals};
 use crate::server::ServingState;
@@ -16,6 +16,7 @@ use crate::snapshot::{Published, Publisher};
 use crate::sys::ethtool;
 use crate::sys::interfaces::{self, InterfaceAddress};
 use crate::sys::link::{self, LinkState};
+use crate::sys::xdp::{Attachment, Mode, with_causes};
 
 /// The first pause after the program could not be attached, and the longest; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -181,7 +182,7 @@ impl Tier {
 
     /// Trouble that is not the end: what the program cannot answer the sockets do.
     fn note(&mut self, outcome: Result<(), impl Error>) {
-        let Some(trouble) = outcome.err().map(|error| attach::with_causes(&error)) else { return };
+        let Some(trouble) = outcome.err().map(|error| with_causes(&error)) else { return };
         if self.trouble.as_ref() != Some(&trouble) {
             warn!("xdp: {trouble}");
             self.trouble = Some(trouble);

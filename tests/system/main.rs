@@ -29,3 +29,4 @@ mod steady;
 mod steering;
 mod tuning;
 mod xdp;
+mod xdp_load;

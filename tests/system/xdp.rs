@@ -40,7 +40,7 @@ impl Driven {
 }
 
 /// Attaches a program that passes everything; None, with a skip, where this process may not.
-fn pass_everything(namespace: &Namespace, interface: &'static str) -> Option<Attachment> {
+pub(crate) fn pass_everything(namespace: &Namespace, interface: &'static str) -> Option<Attachment> {
     let attached = namespace.inside(move || {
         let index = link::state(interface).expect("the interface is there").index;
         let (mut program, _feed) = Program::load()?;
@@ -58,7 +58,7 @@ fn pass_everything(namespace: &Namespace, interface: &'static str) -> Option<Att
 }
 
 /// What the driver answered.
-fn in_driver(counters: &Counters) -> u64 {
+pub(crate) fn in_driver(counters: &Counters) -> u64 {
     counters.0["xdp"]["answered"].as_u64().unwrap_or_else(|| panic!("no xdp in {counters:?}"))
 }
 
@@ -76,7 +76,7 @@ fn wait_until_attached(daemon: &Daemon, attached: bool) {
 }
 
 /// Whether the kernel has a program on the server's end of the link.
-fn has_program(namespace: &Namespace, interface: &str) -> bool {
+pub(crate) fn has_program(namespace: &Namespace, interface: &str) -> bool {
     namespace.ip(&format!("-details link show dev {interface}")).contains("prog/xdp")
 }
 

@@ -162,8 +162,10 @@ fn build(name: &str) -> Option<Vec<u8>> {
         return None;
     }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.bpf.o"));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/xdp/build.sh");
-    let built = Command::new(script).arg(&path).output().expect("the script runs");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/xdp");
+    let built =
+        Command::new(sources.join("build.sh")).arg(sources.join("responder.bpf.c")).arg(&path).output();
+    let built = built.expect("the script runs");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     Some(fs::read(path).expect("the object"))
 }

@@ -117,6 +117,7 @@ fn plan(target: SocketAddr, load: Load, duration: Duration) -> Plan {
         warmup: Duration::ZERO,
         tx_stamps: TxStamps::OneIn(1),
         transport: Choice::Auto.settle().unwrap(),
+        interface: None,
         start_at: None,
         keep_seconds: false,
         requests: Requests::default(),
