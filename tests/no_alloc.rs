@@ -53,6 +53,7 @@ fn state() -> ServingState {
         limit,
         monitor: true,
         keys: Arc::new(keys()),
+        control_key: None,
         spent_mark: None,
     }
 }

@@ -175,7 +175,7 @@ impl Seat {
             path.wait(limits::TICK)?;
             responder.begin_batch(&mut published, false);
             let path_tally = path.drain(|datagram| responder.respond(datagram, &SystemClock))?;
-            self.counters.publish(responder.tally(), &path_tally);
+            self.counters.publish(responder.tally(), &path_tally, path.by_socket());
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub fn run(mut path: impl Datapath, counters: &Counters, stop: &AtomicBool) -> i
             tally.answered[0] += 1;
             echo(datagram)
         })?;
-        counters.publish(&tally, &path_tally);
+        counters.publish(&tally, &path_tally, path.by_socket());
     }
     Ok(())
 }

@@ -58,6 +58,15 @@ impl Key {
         }
     }
 
+    /// Whether what stands behind the first `length` octets of `message` is this key's identifier and its code of
+    /// them.
+    pub fn is_code_at(&self, message: &[u8], length: usize) -> bool {
+        let end = message.get(length..).and_then(<[u8]>::split_first_chunk::<ID_LEN>);
+        end.is_some_and(|(id, code)| {
+            *id == u32::from(self.id).to_be_bytes() && self.is_code_of(message, code)
+        })
+    }
+
     /// Whether `digest`, with which `packet` ends, is this key's code of what stands before the identifier.
     fn is_code_of(&self, packet: &[u8], digest: &[u8]) -> bool {
         let signed = packet.len().checked_sub(ID_LEN + digest.len());

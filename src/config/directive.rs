@@ -61,12 +61,7 @@ const DIRECTIVE_WORDS: &[Word<Handler>] = &[
     // Keys.
     honour("keys", files::keys, "file of symmetric keys, one a line: `ID TYPE KEY [HOSTS]`"),
     honour("trustedkey", files::trusted_key, "key ids in use, 1–65535: `trustedkey 1 5 (10 ... 20)`"),
-    later(
-        "controlkey",
-        files::control_key,
-        "key id of control messages that change something, 1–65535",
-        &inactive::CONTROL,
-    ),
+    honour("controlkey", files::control_key, "the key that ntpq's ifstats and reslist are told to, 1–65535"),
     accept("requestkey", "there is no mode 7"),
     accept("crypto", NO_AUTOKEY),
     accept("keysdir", NO_AUTOKEY),

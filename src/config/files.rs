@@ -82,9 +82,10 @@ pub(super) fn keys(draft: &mut Draft, line: &mut Line<'_, '_>) {
 
 /// `controlkey ID`
 pub(super) fn control_key(draft: &mut Draft, line: &mut Line<'_, '_>) {
+    let position = line.peek().map(|token| line.position(token));
     let key = line.number("controlkey", &(1..=u16::MAX));
     if line.is_good() {
-        draft.config.control_key = key;
+        draft.config.control_key = key.zip(position).map(|(value, position)| Located { value, position });
     }
 }
 

@@ -14,7 +14,6 @@ const fn feature(name: &'static str, meanwhile: &'static str) -> Feature {
     Feature { name, meanwhile }
 }
 
-pub(super) static CONTROL: Feature = feature("control key", "ntpq's ifstats and reslist are refused");
 pub(super) static TIME1: Feature = feature("time1", "the local clock is served without the correction");
 pub(super) static LEAP_SMEAR: Feature = feature("leap smear", "leap seconds are not smeared");
 pub(super) static STATISTICS: Feature = feature("statistics", "statistics files are not written");

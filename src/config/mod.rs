@@ -125,8 +125,8 @@ pub struct Config {
     pub keys_file: Option<Located<PathBuf>>,
     /// `trustedkey`: keys that are not among them are treated as unknown.
     pub trusted_keys: TrustedKeys,
-    /// `controlkey`: the key id of control messages that change something, 1–65535.
-    pub control_key: Option<u16>,
+    /// `controlkey`: the key id of control messages that are told more than others, 1–65535.
+    pub control_key: Option<Located<u16>>,
     /// `statsdir`, `statistics`, `filegen`.
     pub statistics: Statistics,
     /// `tinker`.

@@ -10,7 +10,7 @@ pub const DATA_MAX: usize = 468;
 pub const FRAGMENTS_MAX: usize = 32;
 
 /// Octets of the header.
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 
 /// The version of NTP that requests carry; ntpq's own, which every server answers.
 const VERSION: u8 = 2;

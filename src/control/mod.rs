@@ -6,8 +6,10 @@ mod format;
 mod fragment;
 mod mru;
 mod nonce;
+mod ordered;
 mod peer;
 mod respond;
+mod signature;
 mod status;
 mod system;
 mod text;
@@ -16,9 +18,12 @@ mod writer;
 
 pub use fragment::{Answer, Assembly, DATA_MAX, FRAGMENTS_MAX, Response, request};
 pub use respond::{Outcome, Request, Responder};
+pub use signature::{Signature, is_signed, signed};
 pub use status::{ClockStatus, ErrorCode, PeerStatus, SystemStatus};
 pub use text::{Variable, parse};
-pub use view::{Identity, KernelClock, Monitor, MonitoredClient, Statistics, View};
+pub use view::{
+    Identity, Interface, KernelClock, Lists, Monitor, MonitoredClient, Restriction, Statistics, View,
+};
 
 /// What can be asked (RFC 9327 §2, and the two that ntpd 4.2.7 added).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 
 use super::budget::Budget;
+use super::fragment::{DATA_MAX, HEADER};
 use super::mru::Question;
 use super::nonce::Nonces;
+use super::ordered;
 use super::peer::Dialect;
+use super::signature::Signature;
 use super::status::ErrorCode;
 use super::view::View;
 use super::writer::{self, List};
 use super::{Opcode, peer, system};
 use crate::wire::{ControlHeader, LeapIndicator, Mode};
-
-/// Octets of the header.
-const HEADER: usize = 12;
 
 /// Answers control messages. It remembers nobody, but how much was said to whom.
 #[derive(Debug)]
@@ -31,6 +31,18 @@ pub struct Request<'a> {
     pub payload: &'a [u8],
     /// Whether its address may read the list of clients: not with `nomrulist`.
     pub may_list_clients: bool,
+    /// What its end proves.
+    pub signature: Signature<'a>,
+    /// The key that lists of this machine's own are told to.
+    pub control_key: Option<u16>,
+}
+
+impl Request<'_> {
+    /// Whether it asks for a list of this machine's own, and may have it.
+    pub fn deserves_ordered_list(&self) -> bool {
+        let opcode = header(self.payload).map(|header| header.opcode);
+        opcode == Some(Opcode::ReadOrderedList as u8) && self.signature.is_by(self.control_key)
+    }
 }
 
 /// What became of it.
@@ -71,13 +83,14 @@ impl Responder {
             Reply::Error(code) => (code.status(), true, Vec::new(), Outcome::Refused),
             Reply::Nothing => return Outcome::Silence,
         };
-        let octets = data.len() + HEADER * data.len().div_ceil(super::DATA_MAX).max(1);
+        let datagrams = data.len().div_ceil(DATA_MAX).max(1);
+        let octets = data.len() + datagrams * (HEADER + request.signature.room());
         if !self.budget.spend(request.client.ip(), octets, view.now) {
             return Outcome::OverBudget;
         }
         let header = ControlHeader { response: true, error, status, ..header };
         let mut sent = 0;
-        writer::send_all(header, view.system.leap, &data, &mut |datagram: &[u8]| {
+        writer::send_all(header, view.system.leap, &data, request.signature, &mut |datagram: &[u8]| {
             sent += 1;
             send(datagram);
         });
@@ -101,7 +114,11 @@ impl Responder {
                 Reply::Data(0, list.finish())
             }
             Some(Opcode::ReadMru) => self.read_mru(request, data, view),
-            // What writes is never done, and lists of the machine's own addresses are for those with a key.
+            Some(Opcode::ReadOrderedList) if request.deserves_ordered_list() => {
+                ordered::read(data, view.lists)
+                    .map_or(Reply::Error(ErrorCode::UnknownVariable), |data| Reply::Data(0, data))
+            }
+            // What writes is never done, and lists of the machine's own are for those with its key.
             Some(
                 Opcode::WriteVariables
                 | Opcode::WriteClock

@@ -24,6 +24,51 @@ pub struct View<'a> {
     pub kernel: Option<KernelClock>,
     /// Who has asked.
     pub monitor: Monitor<'a>,
+    /// What is told to those with the control key; empty for others.
+    pub lists: &'a Lists,
+}
+
+/// Lists of this machine's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// The addresses that are served.
+    pub interfaces: Vec<Interface>,
+    /// Whom `restrict` is about, in the order in which the first that fits holds.
+    pub restrictions: Vec<Restriction>,
+}
+
+/// An address that is served, and what went through its sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The interface's name, or what ntpd calls the wildcard addresses.
+    pub name: String,
+    /// The address and port.
+    pub address: SocketAddr,
+    /// ntpd's INT_… bits.
+    pub flags: u16,
+    /// Datagrams received.
+    pub received: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams that the kernel refused to send.
+    pub send_failed: u64,
+    /// Sources that are asked from this address.
+    pub peers: usize,
+    /// Seconds since it is served.
+    pub uptime: u64,
+}
+
+/// Addresses, and what they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restriction {
+    /// The first address.
+    pub address: IpAddr,
+    /// How many bits of it are given.
+    pub length: u8,
+    /// Datagrams that it was applied to.
+    pub hits: u64,
+    /// ntpd's words for what holds.
+    pub flags: String,
 }
 
 /// The program and its machine, in words.

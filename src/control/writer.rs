@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::fragment::DATA_MAX;
+use super::signature::Signature;
 use crate::wire::{ControlHeader, LeapIndicator};
 
 /// A line is broken before it would be as long as this.
@@ -44,12 +45,14 @@ impl List {
     }
 }
 
-/// Sends `data` in as many datagrams as it takes, each under a copy of `header`. Data without an octet takes
+/// Sends `data` in as many datagrams as it takes, each under a copy of `header` and with the end that
+/// `signature` deserves. Data without an octet takes
 /// one.
 pub(super) fn send_all(
     header: ControlHeader,
     leap: LeapIndicator,
     data: &[u8],
+    signature: Signature<'_>,
     send: &mut impl FnMut(&[u8]),
 ) {
     let mut offset = 0;
@@ -60,6 +63,7 @@ pub(super) fn send_all(
         let header = ControlHeader { more, offset: offset as u16, count: part.len() as u16, ..header };
         let mut datagram = [header.to_bytes(leap).as_slice(), part].concat();
         datagram.resize(datagram.len().next_multiple_of(4), 0);
+        signature.end(&mut datagram);
         send(&datagram);
         if !more {
             return;

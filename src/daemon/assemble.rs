@@ -46,6 +46,7 @@ pub(super) struct Plan {
     /// Clients that each worker remembers for `mrulist`.
     pub(super) monitored: usize,
     keys: Arc<KeyTable>,
+    control_key: Option<u16>,
     /// Set when the program in the network driver is there to write it.
     pub(super) spent_mark: Option<[u8; 8]>,
     names: Names,
@@ -60,6 +61,7 @@ pub(super) struct Reread {
     monitor: bool,
     /// `None` if they cannot be read any more: the old ones stay.
     keys: Option<Arc<KeyTable>>,
+    control_key: Option<u16>,
     names: Names,
 }
 
@@ -97,6 +99,7 @@ impl Plan {
             monitor: config.monitor(),
             monitored,
             keys: keys.map(Arc::new).unwrap_or_default(),
+            control_key: config.control_key.as_ref().map(|key| key.value),
             spent_mark: None,
             names,
             pid_file: config.pid_file.map(|file| file.value),
@@ -132,17 +135,20 @@ impl Plan {
                 limit: rate_limit(&config),
                 monitor: config.monitor(),
                 keys: keys.map(Arc::new),
+                control_key: config.control_key.as_ref().map(|key| key.value),
                 names,
             })
         }
     }
 
     /// Puts in force what was read again.
-    pub(super) fn adopt(&mut self, Reread { settings, access, limit, monitor, keys, names }: Reread) {
+    pub(super) fn adopt(&mut self, reread: Reread) {
+        let Reread { settings, access, limit, monitor, keys, control_key, names } = reread;
         self.settings = settings;
         self.access = access;
         self.limit = limit;
         self.monitor = monitor;
+        self.control_key = control_key;
         if let Some(keys) = keys {
             self.keys = keys;
         }
@@ -162,6 +168,7 @@ impl Plan {
             limit: self.limit,
             monitor: self.monitor,
             keys: Arc::clone(&self.keys),
+            control_key: self.control_key,
             spent_mark: self.spent_mark,
         }
     }

@@ -89,6 +89,11 @@ fn read_keys(file: &Located<PathBuf>, config: &Config, findings: &mut Findings) 
             false => Finding::warning(position, fault.text, None),
         });
     });
+    if let Some(key) = config.control_key.as_ref().filter(|key| keys.get(u32::from(key.value)).is_none()) {
+        let text =
+            format!("key {} is not in \"{shown}\", or no \"trustedkey\": nobody can use it", key.value);
+        findings.push(Finding::warning(key.position.clone(), text, None));
+    }
     for association in &config.associations {
         if let Some(id) = association.key.filter(|id| keys.get(u32::from(*id)).is_none()) {
             let text = format!("key {id} is not in \"{shown}\", or no \"trustedkey\"");

@@ -1,6 +1,8 @@
 //! The thread that answers the control protocol (mode 6). Time never waits for it: it sleeps on a bounded
 //! queue, and looks at copies of what the others know.
 
+mod lists;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,12 +17,14 @@ use tracing::warn;
 use super::following::Following;
 use super::listen::WorkerSockets;
 use crate::control::{
-    Identity, KernelClock, Monitor as MonitorView, MonitoredClient, Opcode, Outcome, Request, Responder,
-    Statistics, View,
+    Identity, KernelClock, Lists, Monitor as MonitorView, MonitoredClient, Opcode, Outcome, Request,
+    Responder, Signature, Statistics, View,
 };
 use crate::datapath::{Query, SystemClock};
 use crate::limits;
-use crate::server::{AccessFlags, Clock, Counters, Monitor, Observed, Reason, ServingState, Totals};
+use crate::server::{
+    AccessFlags, Clock, Counters, Monitor, Observed, Reason, ServingState, SocketTally, Totals,
+};
 use crate::snapshot::Published;
 use crate::sys::socket::ServeSocket;
 use crate::sys::thread::without_signals;
@@ -70,6 +74,7 @@ pub(super) fn start(inbox: Receiver<Query>, sources: Sources) -> io::Result<Arc<
         identity: identity(),
         started: Instant::now(),
         deepest: 0,
+        sent: vec![0; sources.sockets.first().map_or(0, |sockets| sockets.len())],
         tally: Arc::clone(&tally),
         sources,
     };
@@ -90,6 +95,8 @@ struct Controller {
     started: Instant,
     /// Clients that the list has held at most.
     deepest: u64,
+    /// Datagrams sent, by socket.
+    sent: Vec<u64>,
     tally: Arc<Tally>,
     sources: Sources,
 }
@@ -98,8 +105,20 @@ impl Controller {
     fn answer(&mut self, query: &Query) {
         let state = Arc::clone(self.sources.published.load());
         let following = Arc::clone(self.sources.following.load());
+        let flags = state.access.lookup(query.peer);
+        let request = Request {
+            client: query.peer,
+            payload: query.payload(),
+            may_list_clients: !flags.contains(AccessFlags::NOMRULIST),
+            signature: Signature::of(query.payload(), query.peer.ip(), &state.keys),
+            control_key: state.control_key,
+        };
         let statistics = self.statistics();
         let clients = self.clients(query, &state);
+        let lists = match request.deserves_ordered_list() {
+            true => self.lists(&state, &following),
+            false => Lists::default(),
+        };
         let view = View {
             now: state.system.clock.apply(SystemClock.now()),
             system: &state.system,
@@ -115,17 +134,13 @@ impl Controller {
                 maximum_depth: self.sources.monitors.iter().map(|monitor| monitor.room() as u64).sum(),
                 entry_bytes: limits::MONITORED_CLIENT_BYTES as u64,
             },
+            lists: &lists,
         };
-        let flags = state.access.lookup(query.peer);
-        let request = Request {
-            client: query.peer,
-            payload: query.payload(),
-            may_list_clients: !flags.contains(AccessFlags::NOMRULIST),
-        };
-        let Some(socket) = self.sources.socket_of(query.local) else { return };
+        let Some((number, socket)) = self.sources.socket_of(query.local) else { return };
+        let sent = &mut self.sent[number];
         let outcome = self.responder.respond(request, &view, |datagram| {
             // Whoever does not get it asks again.
-            let _ = socket.send_from(query.local, query.peer, datagram);
+            *sent += u64::from(socket.send_from(query.local, query.peer, datagram).is_ok());
         });
         let counter = match outcome {
             Outcome::Answered(_) | Outcome::Refused => &self.tally.answered,
@@ -155,6 +170,29 @@ impl Controller {
         clients.sort_unstable_by_key(|client| client.last.to_bits());
         self.deepest = self.deepest.max(clients.len() as u64);
         clients
+    }
+
+    /// What is told to those with the control key alone.
+    fn lists(&self, state: &ServingState, following: &Following) -> Lists {
+        let moved = |number: usize| {
+            let replies = SocketTally { answered: self.sent[number], ..SocketTally::default() };
+            let workers = self.sources.counters.iter().map(|counters| counters.socket(number));
+            workers.fold(replies, SocketTally::plus)
+        };
+        let sockets = self.sources.sockets.first().map_or(&[][..], |sockets| sockets);
+        let uptime = self.started.elapsed().as_secs();
+        Lists {
+            interfaces: (0..)
+                .zip(sockets)
+                .map(|(number, socket)| {
+                    lists::interface(socket.local(), moved(number), &following.associations, uptime)
+                })
+                .collect(),
+            restrictions: lists::restrictions(
+                &state.access,
+                self.sources.monitors.iter().flat_map(|monitor| monitor.clients()),
+            ),
+        }
     }
 
     fn statistics(&self) -> Statistics {
@@ -190,14 +228,14 @@ impl Controller {
 }
 
 impl Sources {
-    /// The socket to answer from. Any worker's will do: they share the address.
-    fn socket_of(&self, local: SocketAddr) -> Option<&ServeSocket> {
-        let serves = |socket: &&ServeSocket| {
+    /// The socket to answer from, and its number. Any worker's will do: they share the address.
+    fn socket_of(&self, local: SocketAddr) -> Option<(usize, &ServeSocket)> {
+        let serves = |(_, socket): &(usize, &ServeSocket)| {
             let bound = socket.local();
             let takes_all = bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4();
             bound.port() == local.port() && (takes_all || bound.ip() == local.ip())
         };
-        self.sockets.first()?.iter().find(serves)
+        self.sockets.first()?.iter().enumerate().find(serves)
     }
 }
 

@@ -71,7 +71,7 @@ impl Crew<'_> {
             monitors: Vec::new(),
         };
         for (&core, sockets) in self.cores.iter().zip(self.sockets) {
-            let counters = Arc::new(Counters::new());
+            let counters = Arc::new(Counters::for_sockets(sockets.len()));
             let monitor = Arc::new(Monitor::new(self.monitored, fastrand::u64(..)));
             let worker = Worker {
                 core,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Datapath;
 use crate::limits::REQUEST_MAX;
-use crate::server::{Datagram, PathTally, Verdict};
+use crate::server::{Datagram, PathTally, SocketTally, Verdict};
 use crate::wire::NtpTimestamp;
 
 /// Datagrams in, replies out, both in the order of arrival.
@@ -79,5 +79,9 @@ impl Datapath for Memory {
             }
         }
         Ok(self.tally)
+    }
+
+    fn by_socket(&self) -> &[SocketTally] {
+        &[]
     }
 }

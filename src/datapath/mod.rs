@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::limits;
-use crate::server::{Datagram, PathTally, Verdict};
+use crate::server::{Datagram, PathTally, SocketTally, Verdict};
 use crate::sys::SendChunks;
 
 pub use mmsg::Mmsg;
@@ -37,4 +37,7 @@ pub trait Datapath {
     /// # Errors
     /// What the kernel says when a socket is beyond repair; network trouble is counted, not an error.
     fn drain(&mut self, serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally>;
+
+    /// What each socket has moved since this path was built, in the order they were handed over.
+    fn by_socket(&self) -> &[SocketTally];
 }

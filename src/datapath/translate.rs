@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::stamp::{to_ntp, to_ntp_units};
-use crate::server::{Datagram, PathTally, Verdict};
+use crate::server::{Datagram, PathTally, SocketTally, Verdict};
 use crate::sys::clock::{self, Timespec};
 use crate::sys::socket::ServeSocket;
 use crate::sys::{IoTally, Received};
@@ -12,6 +12,7 @@ use crate::sys::{IoTally, Received};
 pub(super) struct Translator {
     /// The served port of each socket.
     ports: Vec<u16>,
+    by_socket: Vec<SocketTally>,
     missing_stamp: u64,
     /// What stands in for missing stamps until the end of this drain.
     substitute: Option<Timespec>,
@@ -21,6 +22,7 @@ impl Translator {
     pub(super) fn new(sockets: &[ServeSocket]) -> Self {
         Self {
             ports: sockets.iter().map(|socket| socket.local().port()).collect(),
+            by_socket: vec![SocketTally::default(); sockets.len()],
             missing_stamp: 0,
             substitute: None,
         }
@@ -45,8 +47,13 @@ impl Translator {
             ahead: to_ntp_units(received.ahead_ns),
             buf: received.payload,
         };
+        let tally = &mut self.by_socket[received.socket];
+        tally.received += 1;
         match serve(datagram) {
-            Verdict::Reply(length) => length,
+            Verdict::Reply(length) => {
+                tally.answered += 1;
+                length
+            }
             Verdict::Forward | Verdict::Drop(_) => 0,
         }
     }
@@ -59,9 +66,17 @@ impl Translator {
         *self.substitute.get_or_insert_with(clock::realtime)
     }
 
+    /// What each socket has moved.
+    pub(super) fn by_socket(&self) -> &[SocketTally] {
+        &self.by_socket
+    }
+
     /// Ends a drain: all that was counted since the start.
-    pub(super) fn total(&mut self, io: &IoTally) -> PathTally {
+    pub(super) fn total(&mut self, io: &IoTally, refused: &[u64]) -> PathTally {
         self.substitute = None;
+        for (tally, refused) in self.by_socket.iter_mut().zip(refused) {
+            tally.send_failed = *refused;
+        }
         PathTally {
             truncated: io.truncated,
             forward_full: 0,

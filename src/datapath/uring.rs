@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Datapath;
 use super::translate::Translator;
 use crate::limits;
-use crate::server::{Datagram, PathTally, Verdict};
+use crate::server::{Datagram, PathTally, SocketTally, Verdict};
 use crate::sys::SendChunks;
 use crate::sys::socket::ServeSocket;
 use crate::sys::uring::{UringSizes, UringSockets};
@@ -47,6 +47,10 @@ impl Datapath for Uring {
     fn drain(&mut self, mut serve: impl FnMut(Datagram<'_>) -> Verdict) -> io::Result<PathTally> {
         let Self { sockets, translator } = self;
         sockets.drain(|received| translator.serve(received, &mut serve))?;
-        Ok(translator.total(sockets.tally()))
+        Ok(translator.total(sockets.tally(), sockets.refused()))
+    }
+
+    fn by_socket(&self) -> &[SocketTally] {
+        self.translator.by_socket()
     }
 }

@@ -125,7 +125,7 @@ impl Worker {
                 verdict
             })?;
             path_tally.forward_full = forward_full;
-            self.counters.publish(responder.tally(), &path_tally);
+            self.counters.publish(responder.tally(), &path_tally, path.by_socket());
         }
         Ok(())
     }

@@ -122,6 +122,8 @@ pub struct AccessList {
     v4: RangeTable<Resolved>,
     v6: RangeTable<Resolved>,
     prefixes: Vec<(IpPrefix, Resolved)>,
+    /// How long prefixes are, the longest first.
+    lengths: Vec<u8>,
     limits_somebody: bool,
 }
 
@@ -151,6 +153,7 @@ impl AccessList {
         Ok(Self {
             v4: resolve(true),
             v6: resolve(false),
+            lengths: lengths(&prefixes),
             prefixes,
             limits_somebody: entries.iter().any(|entry| entry.flags.contains(AccessFlags::LIMITED)),
         })
@@ -163,8 +166,21 @@ impl AccessList {
 
     /// Every prefix that an entry is about, outer ones first, IPv4 before IPv6: the flags of the addresses
     /// that no inner prefix is about, from any port and from port 123.
-    pub fn prefixes(&self) -> impl ExactSizeIterator<Item = (IpPrefix, AccessFlags, AccessFlags)> {
+    pub fn prefixes(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (IpPrefix, AccessFlags, AccessFlags)> + DoubleEndedIterator {
         self.prefixes.iter().map(|(prefix, resolved)| (*prefix, resolved.any, resolved.ntp))
+    }
+
+    /// The innermost of these around an address, if any is. Not for every packet: [`Self::lookup`] is.
+    pub fn innermost(&self, address: IpAddr) -> Option<(IpPrefix, AccessFlags, AccessFlags)> {
+        let address = address.to_canonical();
+        let around = |length: &u8| {
+            let prefix = IpPrefix::new(address, *length)?;
+            let at = self.prefixes.binary_search_by_key(&prefix, |(prefix, _)| *prefix).ok()?;
+            self.prefixes.get(at)
+        };
+        self.lengths.iter().find_map(around).map(|(prefix, resolved)| (*prefix, resolved.any, resolved.ntp))
     }
 
     /// What `peer` may not do.
@@ -181,8 +197,22 @@ impl AccessList {
 impl Default for AccessList {
     fn default() -> Self {
         let outside = || RangeTable::new(Sweep::OUTSIDE, &[]);
-        Self { v4: outside(), v6: outside(), prefixes: Vec::new(), limits_somebody: false }
+        Self {
+            v4: outside(),
+            v6: outside(),
+            prefixes: Vec::new(),
+            lengths: Vec::new(),
+            limits_somebody: false,
+        }
     }
+}
+
+fn lengths(prefixes: &[(IpPrefix, Resolved)]) -> Vec<u8> {
+    let mut is_there = [false; 129];
+    for (prefix, _) in prefixes {
+        is_there[usize::from(prefix.length)] = true;
+    }
+    (0..=128).rev().filter(|length| is_there[usize::from(*length)]).collect()
 }
 
 /// The address's bits, left-justified.

@@ -81,8 +81,23 @@ pub struct Tally {
     pub kod: u64,
     /// Control messages handed to the daemon.
     pub forwarded: u64,
+    /// Requests whose MAC was right, answered or not.
+    pub authentic: u64,
+    /// Replies that were signed.
+    pub signed: u64,
     /// Requests without an answer, by [`Reason`].
     pub dropped: [u64; Reason::ALL.len()],
+}
+
+/// What one socket has moved, since its datapath began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketTally {
+    /// Datagrams that the responder saw.
+    pub received: u64,
+    /// Replies written.
+    pub answered: u64,
+    /// Replies that the kernel refused to send.
+    pub send_failed: u64,
 }
 
 /// What a datapath counts itself, since it began.
@@ -106,7 +121,7 @@ pub struct PathTally {
     pub kernel_entries: u64,
 }
 
-const WORDS: usize = 1 + VERSIONS + 2 + Reason::ALL.len() + PathTally::WORDS;
+const WORDS: usize = 1 + VERSIONS + 4 + Reason::ALL.len() + PathTally::WORDS;
 
 /// One worker's numbers as the daemon may read them at any time, on cache lines of their own.
 ///
@@ -115,19 +130,39 @@ const WORDS: usize = 1 + VERSIONS + 2 + Reason::ALL.len() + PathTally::WORDS;
 #[derive(Debug)]
 pub struct Counters {
     words: CachePadded<[AtomicU64; WORDS]>,
+    sockets: CachePadded<Box<[[AtomicU64; SocketTally::WORDS]]>>,
 }
 
 impl Counters {
-    /// All zero.
+    /// All zero, without a place for what each socket has moved.
     pub fn new() -> Self {
-        Self { words: CachePadded::new(array::from_fn(|_| AtomicU64::new(0))) }
+        Self::for_sockets(0)
+    }
+
+    /// All zero, for a worker with so many sockets.
+    pub fn for_sockets(sockets: usize) -> Self {
+        Self {
+            words: CachePadded::new(array::from_fn(|_| AtomicU64::new(0))),
+            sockets: CachePadded::new((0..sockets).map(|_| Default::default()).collect()),
+        }
     }
 
     /// Shows the worker's numbers, once per batch; only that worker calls it.
-    pub fn publish(&self, tally: &Tally, path: &PathTally) {
+    pub fn publish(&self, tally: &Tally, path: &PathTally, by_socket: &[SocketTally]) {
         for (word, value) in self.words.iter().zip(tally.words().chain(path.words())) {
             word.store(value, Relaxed);
         }
+        for (words, tally) in self.sockets.iter().zip(by_socket) {
+            for (word, value) in words.iter().zip(tally.words()) {
+                word.store(value, Relaxed);
+            }
+        }
+    }
+
+    /// What the worker's socket of this number has moved.
+    pub fn socket(&self, number: usize) -> SocketTally {
+        let words = self.sockets.get(number).map(|words| words.each_ref().map(|word| word.load(Relaxed)));
+        words.map(SocketTally::from_words).unwrap_or_default()
     }
 
     /// The worker's numbers.
@@ -223,7 +258,8 @@ impl Tally {
 
     fn words(&self) -> impl Iterator<Item = u64> {
         let replies = self.answered.into_iter().chain([self.kod]);
-        [self.received].into_iter().chain(replies).chain([self.forwarded]).chain(self.dropped)
+        let others = [self.forwarded, self.authentic, self.signed];
+        [self.received].into_iter().chain(replies).chain(others).chain(self.dropped)
     }
 
     fn from_words(words: &mut impl Iterator<Item = u64>) -> Self {
@@ -233,8 +269,31 @@ impl Tally {
             answered: array::from_fn(|_| next()),
             kod: next(),
             forwarded: next(),
+            authentic: next(),
+            signed: next(),
             dropped: array::from_fn(|_| next()),
         }
+    }
+}
+
+impl SocketTally {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            answered: self.answered + other.answered,
+            send_failed: self.send_failed + other.send_failed,
+        }
+    }
+
+    const WORDS: usize = 3;
+
+    fn words(self) -> [u64; Self::WORDS] {
+        [self.received, self.answered, self.send_failed]
+    }
+
+    fn from_words([received, answered, send_failed]: [u64; Self::WORDS]) -> Self {
+        Self { received, answered, send_failed }
     }
 }
 
@@ -299,10 +358,14 @@ mod tests {
         tally.count_kod();
         tally.count_forward();
         tally.count_drop(Reason::Version);
+        (tally.authentic, tally.signed) = (4, 3);
         let path = PathTally { truncated: 1, kernel_entries: 7, ..PathTally::default() };
-        let workers = [Counters::new(), Counters::new()];
-        workers[0].publish(&tally, &path);
-        workers[1].publish(&tally, &path);
+        let socket = SocketTally { received: 5, answered: 3, send_failed: 1 };
+        let workers = [Counters::new(), Counters::for_sockets(2)];
+        workers[0].publish(&tally, &path, &[]);
+        workers[1].publish(&tally, &path, &[SocketTally::default(), socket]);
+        assert_eq!([0, 1, 2].map(|number| workers[1].socket(number).received), [0, 5, 0]);
+        assert_eq!(workers[1].socket(1), socket);
         assert_eq!(workers[0].read(), Totals { tally, path });
 
         let sum = Totals::sum(&workers);

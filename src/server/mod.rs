@@ -16,7 +16,7 @@ mod respond;
 mod template;
 
 pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix, TooManyEntries};
-pub use counters::{Counters, PathTally, Reason, Tally, Totals};
+pub use counters::{Counters, PathTally, Reason, SocketTally, Tally, Totals};
 pub use monitor::{Monitor, Observed};
 pub use rate_limit::RateLimit;
 pub use respond::Responder;
@@ -37,6 +37,8 @@ pub struct ServingState {
     pub monitor: bool,
     /// With which keys they may sign what they ask.
     pub keys: Arc<KeyTable>,
+    /// Which of these may ask for more than everybody, in control messages.
+    pub control_key: Option<u16>,
     /// What a tier in front of this one writes into the origin of requests whose source has had all its
     /// answers from there; a secret number, and none where there is no such tier.
     pub spent_mark: Option<[u8; 8]>,
@@ -51,6 +53,7 @@ impl Default for ServingState {
             limit: RateLimit::default(),
             monitor: false,
             keys: Arc::default(),
+            control_key: None,
             spent_mark: None,
         }
     }

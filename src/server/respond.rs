@@ -115,7 +115,7 @@ impl Responder {
     fn answer(&mut self, datagram: Datagram<'_>, clock: &impl Clock) -> Result<Answer, Reason> {
         let Datagram { peer, local, received, ahead, buf } = datagram;
         check_addresses(peer, local)?;
-        let ServingState { system, access, limit, monitor, keys, spent_mark } = self.state.as_ref();
+        let ServingState { system, access, limit, monitor, keys, spent_mark, .. } = self.state.as_ref();
         let flags = access.lookup(peer);
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
@@ -127,6 +127,7 @@ impl Responder {
             return check_control(buf, flags).map(|()| Answer::Control);
         };
         let key = check_time(buf, version, flags, peer.ip(), keys)?;
+        self.tally.authentic += u64::from(key.is_some());
         if self.clock_stepped {
             return Err(Reason::ClockStepped);
         }
@@ -143,11 +144,11 @@ impl Responder {
             Judgement::Answer => {
                 let moment = Moment { received, ahead };
                 write_reply(system, self.random.u64(..), &mut packet, version, moment, clock)?;
-                Ok(Answer::Time { version, length: signed(buf, key)? })
+                Ok(Answer::Time { version, length: signed(buf, key, &mut self.tally)? })
             }
             Judgement::Kiss => {
                 template::apply_kiss(version, limit.kod_poll(), &mut packet);
-                Ok(Answer::Kiss { length: signed(buf, key)? })
+                Ok(Answer::Kiss { length: signed(buf, key, &mut self.tally)? })
             }
             Judgement::Refuse => Err(Reason::Limited),
         }
@@ -192,8 +193,10 @@ struct Moment {
 
 /// The length of the reply, once it is signed with the key of its request, if that was. The request's own MAC
 /// was as long.
-fn signed(reply: &mut [u8], key: Option<&Key>) -> Result<usize, Reason> {
-    key.map_or(Ok(HEADER_LEN), |key| key.sign(reply, HEADER_LEN).ok_or(Reason::Short))
+fn signed(reply: &mut [u8], key: Option<&Key>, tally: &mut Tally) -> Result<usize, Reason> {
+    let Some(key) = key else { return Ok(HEADER_LEN) };
+    tally.signed += 1;
+    key.sign(reply, HEADER_LEN).ok_or(Reason::Short)
 }
 
 impl From<Malformed> for Reason {

@@ -16,6 +16,36 @@ pub struct InterfaceAddress {
     pub address: SocketAddr,
     /// Leading bits of the address that all hosts on the link share.
     pub prefix_length: u32,
+    /// What the interface is.
+    pub flags: InterfaceFlags,
+}
+
+/// What the kernel says of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceFlags {
+    /// It is in use.
+    pub up: bool,
+    /// Others on the link can all be reached at once.
+    pub broadcast: bool,
+    /// It leads back to this host.
+    pub loopback: bool,
+    /// There is one other end.
+    pub point_to_point: bool,
+    /// It takes part in multicasts.
+    pub multicast: bool,
+}
+
+impl InterfaceFlags {
+    fn from_bits(bits: libc::c_uint) -> Self {
+        let has = |flag: libc::c_int| bits & flag.cast_unsigned() != 0;
+        Self {
+            up: has(libc::IFF_UP),
+            broadcast: has(libc::IFF_BROADCAST),
+            loopback: has(libc::IFF_LOOPBACK),
+            point_to_point: has(libc::IFF_POINTOPOINT),
+            multicast: has(libc::IFF_MULTICAST),
+        }
+    }
 }
 
 /// An interface of this network namespace.
@@ -93,7 +123,8 @@ unsafe fn read(entry: &libc::ifaddrs) -> Option<InterfaceAddress> {
         None => u32::MAX,
     };
     let interface = interface.to_string_lossy().into_owned();
-    Some(InterfaceAddress { interface, address: parse_name(name)?, prefix_length })
+    let flags = InterfaceFlags::from_bits(entry.ifa_flags);
+    Some(InterfaceAddress { interface, address: parse_name(name)?, prefix_length, flags })
 }
 
 #[cfg(test)]
@@ -109,6 +140,7 @@ mod tests {
             interface: "lo".to_owned(),
             address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
             prefix_length: 8,
+            flags: InterfaceFlags { up: true, loopback: true, ..InterfaceFlags::default() },
         }));
         assert!(listed.iter().all(|entry| entry.prefix_length <= 128), "{listed:?}");
     }

@@ -44,7 +44,7 @@ impl MmsgSockets {
             states: vec![SocketState::default(); sockets.len()],
             poll,
             receive: ReceiveBatch::new(sizes.batch, sizes.payload),
-            replies: SendChunk::new(sizes.send_chunks),
+            replies: SendChunk::new(sizes.send_chunks, sockets.len()),
             tally: IoTally::default(),
             sockets,
         }
@@ -80,6 +80,11 @@ impl MmsgSockets {
     /// What happened since the start.
     pub fn tally(&self) -> &IoTally {
         &self.tally
+    }
+
+    /// Replies that the kernel refused since the start, by socket.
+    pub fn refused(&self) -> &[u64] {
+        self.replies.refused()
     }
 
     fn drain_socket(

@@ -40,11 +40,13 @@ pub(super) struct SendChunk {
     socket: usize,
     large_batches: u32,
     each: SendTime,
+    /// Replies that the kernel refused, by socket.
+    refused: Vec<u64>,
     not_send: PhantomData<*const ()>,
 }
 
 impl SendChunk {
-    pub(super) fn new(sizes: SendChunks) -> Self {
+    pub(super) fn new(sizes: SendChunks, sockets: usize) -> Self {
         let capacity = sizes.calm.max(sizes.backlog);
         // SAFETY: mmsghdr is a C struct of integers and pointers; all zeroes is the empty message.
         let empty: libc::mmsghdr = unsafe { mem::zeroed() };
@@ -63,6 +65,7 @@ impl SendChunk {
             socket: 0,
             large_batches: 0,
             each: SendTime::default(),
+            refused: vec![0; sockets],
             not_send: PhantomData,
         }
     }
@@ -80,6 +83,11 @@ impl SendChunk {
     #[inline]
     pub(super) fn must_flush_before(&self, socket: usize) -> bool {
         self.length >= self.limit || (self.length > 0 && self.socket != socket)
+    }
+
+    /// Replies that the kernel refused so far, by socket.
+    pub(super) fn refused(&self) -> &[u64] {
+        &self.refused
     }
 
     /// How long the replies that wait already will take to leave.
@@ -130,6 +138,7 @@ impl SendChunk {
                 // An error belongs to the first message that was not sent.
                 _ => {
                     tally.send_failed += 1;
+                    self.refused.iter_mut().skip(self.socket).take(1).for_each(|refused| *refused += 1);
                     done += 1;
                 }
             }

@@ -240,7 +240,12 @@ mod tests {
         if let SocketAddr::V6(v6) = &mut address {
             v6.set_scope_id(scope);
         }
-        InterfaceAddress { interface: interface.to_owned(), address, prefix_length: 0 }
+        InterfaceAddress {
+            interface: interface.to_owned(),
+            address,
+            prefix_length: 0,
+            flags: Default::default(),
+        }
     }
 
     fn link(name: &str, loopback: bool) -> Link {

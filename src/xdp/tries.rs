@@ -265,7 +265,7 @@ mod tests {
 
     fn own(address: &str, prefix_length: u32) -> InterfaceAddress {
         let address = std::net::SocketAddr::new(address.parse().unwrap(), 0);
-        InterfaceAddress { interface: "lan".to_owned(), address, prefix_length }
+        InterfaceAddress { interface: "lan".to_owned(), address, prefix_length, flags: Default::default() }
     }
 
     #[test]

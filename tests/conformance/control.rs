@@ -5,8 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ntpring::control::{
-    Answer, Assembly, Identity, KernelClock, Monitor, MonitoredClient, Opcode, Outcome, Request, Responder,
-    Statistics, Variable, View, parse,
+    Answer, Assembly, Identity, Interface, KernelClock, Lists, Monitor, MonitoredClient, Opcode, Outcome,
+    Request, Responder, Restriction, Signature, Statistics, Variable, View, is_signed, parse, request,
+    signed,
 };
 use ntpring::snapshot::{
     Association, AssociationKind, Authentication, Discipline, FilterSample, LocalClock, Selection,
@@ -14,7 +15,7 @@ use ntpring::snapshot::{
 };
 use ntpring::wire::{ControlHeader, LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
 
-use crate::vectors::{Captured, captures};
+use crate::vectors::{Captured, captured_keys, captures};
 
 /// Variables that classic tells in these captures and we never do, and why.
 const DIFFERENT: [(&str, &str); 2] = [
@@ -71,6 +72,7 @@ struct Machine {
     clients: Vec<MonitoredClient>,
     identity: Identity,
     statistics: Statistics,
+    lists: Lists,
 }
 
 impl Machine {
@@ -98,6 +100,7 @@ impl Machine {
                 system: "Linux/6.18".to_owned(),
             },
             statistics: Statistics { uptime: 1024, received: 123, ..Statistics::default() },
+            lists: Lists { interfaces: vec![interface(); 7], restrictions: vec![restriction(); 9] },
         }
     }
 
@@ -135,6 +138,7 @@ impl Machine {
                 maximum_depth: 11_915,
                 entry_bytes: 88,
             },
+            lists: &self.lists,
         }
     }
 }
@@ -150,11 +154,35 @@ fn client(address: &str, seconds: i64) -> MonitoredClient {
     }
 }
 
+fn interface() -> Interface {
+    Interface {
+        name: "lan".to_owned(),
+        address: "192.168.0.2:123".parse().expect("an address"),
+        flags: 0x19,
+        received: 6,
+        sent: 7,
+        send_failed: 0,
+        peers: 3,
+        uptime: 17,
+    }
+}
+
+fn restriction() -> Restriction {
+    let flags = "ignore serve trust nopeer noepeer query notrap".to_owned();
+    Restriction { address: Ipv4Addr::LOCALHOST.into(), length: 32, hits: 7, flags }
+}
+
+/// Whose controlkey is key 1, as on the machine of the captures.
+const CONTROL_KEY: Option<u16> = Some(1);
+
 const ASKING: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_824);
 
 fn ask(responder: &mut Responder, machine: &Machine, payload: &[u8]) -> (Outcome, Vec<Vec<u8>>) {
     let mut replies = Vec::new();
-    let request = Request { client: ASKING, payload, may_list_clients: true };
+    let keys = captured_keys("ntp.keys");
+    let signature = Signature::of(payload, ASKING.ip(), &keys);
+    let request =
+        Request { client: ASKING, payload, may_list_clients: true, signature, control_key: CONTROL_KEY };
     let outcome = responder.respond(request, &machine.view(), |reply| replies.push(reply.to_vec()));
     (outcome, replies)
 }
@@ -174,6 +202,10 @@ fn whole(payload: &[u8], replies: &[Vec<u8>]) -> Vec<u8> {
 fn kind(variable: &Variable) -> String {
     if variable.quoted {
         return "text".to_owned();
+    }
+    // As many words as there are flags.
+    if variable.name.starts_with("flags.") && !variable.value.starts_with("0x") {
+        return "words".to_owned();
     }
     variable
         .value
@@ -200,10 +232,13 @@ fn compare_data(name: &str, opcode: u8, ours: &[u8], theirs: &[u8]) {
     let mut ours = parse(ours);
     let mut theirs = parse(theirs);
     theirs.retain(|variable| DIFFERENT.iter().all(|(name, _)| variable.name != *name));
-    if opcode == Opcode::ReadMru as u8 {
+    if opcode == Opcode::ReadMru as u8 || opcode == Opcode::ReadOrderedList as u8 {
         // Classic shuffles the fields of each entry and throws in names that mean nothing, lest somebody rely
         // on their order.
-        let known = ["addr", "last", "first", "ct", "mv", "rs", "nonce", "now"];
+        let known = [
+            "addr", "last", "first", "ct", "mv", "rs", "nonce", "now", "bcast", "en", "name", "flags", "tl",
+            "mc", "rx", "tx", "txerr", "pc", "up", "mask", "hits",
+        ];
         theirs.retain(|variable| known.contains(&variable.name.split('.').next().unwrap_or_default()));
         ours.sort_by(|a, b| a.name.cmp(&b.name));
         theirs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -233,6 +268,10 @@ fn replay(capture: &str, machine: &Machine) -> usize {
         let name = &request.name;
         assert_eq!(replies.is_empty(), theirs.is_empty(), "{name}: {outcome:?}");
         asked += 1;
+        let key = captured_keys("ntp.keys").get(1).expect("it is there").clone();
+        for (ours, theirs) in replies.iter().zip(theirs) {
+            assert_eq!(is_signed(ours, &key), is_signed(&theirs.bytes, &key), "{name}");
+        }
         let (Some(ours), Some(first)) = (replies.first(), theirs.first()) else { continue };
         compare_headers(name, ours, &first.bytes);
         let theirs: Vec<Vec<u8>> = theirs.iter().map(|reply| reply.bytes.clone()).collect();
@@ -296,8 +335,83 @@ fn m1_m2_m3_m4_what_ntpq_asked_classic_is_answered_alike() {
         ("m6-cl-ntpq-sysstats", &synchronised),
         ("m6-cl-ntpq-timerstats", &starting),
         ("m6-cl-errors", &synchronised),
+        ("m6-auth-cl-ifstats", &synchronised),
+        ("m6-auth-cl-reslist", &synchronised),
     ] {
         asked += replay(capture, machine);
     }
-    assert_eq!(asked, 55);
+    assert_eq!(asked, 57);
+}
+
+#[test]
+fn m5_lists_of_the_machine_are_told_to_the_control_key_alone() {
+    let machine = Machine::with_local_clock();
+    let keys = captured_keys("ntp.keys");
+    let mut responder = Responder::new([7; 16]);
+    let mut error_of = |payload: &[u8]| {
+        let (outcome, replies) = ask(&mut responder, &machine, payload);
+        assert_eq!(outcome, Outcome::Refused);
+        let [reply] = &replies[..] else { panic!("{replies:02x?}") };
+        (reply[4], reply[12..].to_vec())
+    };
+    for data in [&b""[..], b"ifstats", b"addr_restrictions"] {
+        let plain = request(Opcode::ReadOrderedList, 1, 0, data);
+        assert_eq!(error_of(&plain), (1, Vec::new()));
+        // Known and trusted, but not the controlkey: it still gets a signed answer.
+        let key = keys.get(2).expect("it is there");
+        let (code, end) = error_of(&signed(plain.clone(), key));
+        assert_eq!((code, end.len()), (1, 24));
+        // The right key's id, with another's code: told by a key identifier of zero, as ntpd does.
+        let mut wrong = signed(plain.clone(), keys.get(3).expect("it is there"));
+        let id = wrong.len() - 17;
+        wrong[id] = 1;
+        assert_eq!(error_of(&wrong), (1, vec![0; 4]));
+        wrong[id] = 9;
+        assert_eq!(error_of(&wrong), (1, Vec::new()));
+    }
+    let nonsense = request(Opcode::ReadOrderedList, 1, 0, b"nonsense");
+    assert_eq!(error_of(&signed(nonsense, keys.get(1).expect("it is there"))).0, 5);
+}
+
+#[test]
+fn m6_what_writes_is_refused_whoever_signs_it() {
+    let machine = Machine::with_local_clock();
+    let keys = captured_keys("ntp.keys");
+    let key = keys.get(1).expect("it is there");
+    let mut responder = Responder::new([7; 16]);
+    for opcode in [
+        Opcode::WriteVariables,
+        Opcode::WriteClock,
+        Opcode::SetTrap,
+        Opcode::Configure,
+        Opcode::SaveConfiguration,
+        Opcode::UnsetTrap,
+    ] {
+        let payload = signed(request(opcode, 1, 0, b"stratum=1"), key);
+        let (outcome, replies) = ask(&mut responder, &machine, &payload);
+        assert_eq!(outcome, Outcome::Refused, "{opcode:?}");
+        assert!(replies[0][4] == 1 && is_signed(&replies[0], key), "{opcode:?}: {replies:02x?}");
+    }
+}
+
+#[test]
+fn who_signs_gets_signed_answers_to_everything_and_none_is_longer_than_allowed() {
+    let machine = Machine::following_a_server();
+    let keys = captured_keys("ntp.keys");
+    let mut responder = Responder::new([7; 16]);
+    for id in 1..=3 {
+        let key = keys.get(id).expect("it is there");
+        for (association, data) in [(0, &b""[..]), (0, b"leap"), (SERVER.1, b""), (0, b"unknown")] {
+            let payload = signed(request(Opcode::ReadVariables, 1, association, data), key);
+            let (_, replies) = ask(&mut responder, &machine, &payload);
+            assert!(
+                !replies.is_empty() && replies.iter().all(|reply| is_signed(reply, key)),
+                "{replies:02x?}"
+            );
+            assert!(replies.iter().all(|reply| reply.len() <= 12 + 468 + 24), "{replies:02x?}");
+            let unsigned = request(Opcode::ReadVariables, 1, association, data);
+            let (_, plain) = ask(&mut responder, &machine, &unsigned);
+            assert_eq!(whole(&payload, &replies).len(), whole(&unsigned, &plain).len());
+        }
+    }
 }

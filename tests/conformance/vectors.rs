@@ -77,7 +77,7 @@ fn captured_macs_verify() {
     }
 }
 
-fn captured_keys(file: &str) -> KeyTable {
+pub(crate) fn captured_keys(file: &str) -> KeyTable {
     let path = format!("{}/tests/data/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     auth::read(&text, |_| true, &mut |fault| panic!("{file}: {fault:?}"))

@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use ntpring::server::{AccessEntry, AccessList, ServingState};
 use ntpring::snapshot::{LocalClock, SystemVariables};
-use ntpring::sys::interfaces::InterfaceAddress;
+use ntpring::sys::interfaces::{InterfaceAddress, InterfaceFlags};
 use ntpring::wire::{NtpTimestamp, Precision};
 use ntpring::xdp::{Feed, Link, LoadError, Program, Timescale};
 
@@ -122,7 +122,12 @@ pub(crate) fn own() -> Vec<InterfaceAddress> {
     let own = |(address, prefix_length): (&str, u32)| {
         let mut address: SocketAddr = address.parse().unwrap();
         address.set_port(0);
-        InterfaceAddress { interface: "lan".to_owned(), address, prefix_length }
+        InterfaceAddress {
+            interface: "lan".to_owned(),
+            address,
+            prefix_length,
+            flags: InterfaceFlags::default(),
+        }
     };
     SERVER.into_iter().zip([24, 64]).map(own).collect()
 }

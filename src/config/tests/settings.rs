@@ -9,7 +9,7 @@ fn f10_keys() {
     );
     let trusted: Vec<u16> = (0..=u16::MAX).filter(|&key| config.trusted_keys.contains(key)).collect();
     assert_eq!(trusted, [1, 3, 5, 6, 7, 10, 11, 12, 20, 21, 65535]);
-    assert_eq!(config.control_key, Some(5));
+    assert_eq!(config.control_key.map(|key| key.value), Some(5));
     let keys = config.keys_file.expect("a keys file");
     assert_eq!(keys.value, Path::new("/etc/ntp/keys"));
     assert_eq!((keys.position.line, keys.position.column), (1, 6));

@@ -90,7 +90,7 @@ impl UringSockets {
             ticking: false,
             states: vec![SocketState::default(); sockets.len()],
             armed: vec![false; sockets.len()],
-            replies: SendChunk::new(sizes.send_chunks),
+            replies: SendChunk::new(sizes.send_chunks, sockets.len()),
             answered: Vec::with_capacity(sizes.buffers.into()),
             payload: sizes.payload,
             failures: 0,
@@ -134,6 +134,11 @@ impl UringSockets {
     /// What happened since the start.
     pub fn tally(&self) -> &IoTally {
         &self.tally
+    }
+
+    /// Replies that the kernel refused since the start, by socket.
+    pub fn refused(&self) -> &[u64] {
+        self.replies.refused()
     }
 
     /// Queues the timeout that ends a wait in which nothing comes, unless one is under way: one for many

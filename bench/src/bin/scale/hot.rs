@@ -51,7 +51,7 @@ fn hot(mut published: Published<ServingState>, shared: Option<Arc<AtomicU64>>) -
                 shared.fetch_add(1, Relaxed);
             }
         }
-        counters.publish(responder.tally(), &PathTally::default());
+        counters.publish(responder.tally(), &PathTally::default(), &[]);
         Ok(memory.len() as u64)
     })
 }
