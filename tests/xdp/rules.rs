@@ -144,7 +144,7 @@ fn a_thousand_reloads_under_load_never_mix_old_and_new() {
             feed.publish(&generation(number), &Timescale::read(), own).unwrap();
         }
         stop.store(true, Relaxed);
-        load.join().expect("no reply was mixed")
+        load.join().expect("no reply was mixed");
     });
     assert!(!few(), "{answers:?}");
     assert_eq!(tested.passed_for("state"), 0, "every request found a state in one piece");
