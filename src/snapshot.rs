@@ -9,7 +9,9 @@ use crate::wire::{LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId}
 mod association;
 mod virtual_clock;
 
-pub use association::{Association, AssociationKind, Authentication, Discipline, FilterSample, Selection};
+pub use association::{
+    Association, AssociationKind, Authentication, Discipline, Exchanged, FilterSample, Selection,
+};
 pub use virtual_clock::VirtualClock;
 
 /// RFC 5905 figure 6, PHI: how fast a clock may drift from the truth, in parts per million; every error bound

@@ -35,6 +35,11 @@ impl Key {
         self.id
     }
 
+    /// Octets of its codes.
+    pub fn code_length(&self) -> usize {
+        self.keyed.code(&[]).as_bytes().len()
+    }
+
     /// Appends identifier and code to the first `length` octets of `packet`; the new length, or none if there
     /// is no room for them.
     pub fn sign(&self, packet: &mut [u8], length: usize) -> Option<usize> {
@@ -58,8 +63,8 @@ impl Key {
         }
     }
 
-    /// Whether what stands behind the first `length` octets of `message` is this key's identifier and its code of
-    /// them.
+    /// Whether what stands behind the first `length` octets of `message` is this key's identifier and its
+    /// code of them.
     pub fn is_code_at(&self, message: &[u8], length: usize) -> bool {
         let end = message.get(length..).and_then(<[u8]>::split_first_chunk::<ID_LEN>);
         end.is_some_and(|(id, code)| {

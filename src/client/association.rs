@@ -11,7 +11,7 @@ use super::poll::Poll;
 use super::seam::{AssociationId, Now, Received, Request, StampKind};
 use super::settings::SourceOptions;
 use super::units::{after, between, precision_seconds, since};
-use crate::snapshot::{Authentication, Selection};
+use crate::snapshot::{Authentication, Exchanged, Selection};
 use crate::wire::{NtpTimestamp, Precision, ReferenceId};
 
 /// `iburst`: so many requests, so many seconds apart.
@@ -82,6 +82,7 @@ pub(super) struct Association {
     pub(super) event: u8,
     pub(super) events: u8,
     pub(super) is_stopped: bool,
+    pub(super) exchanged: Exchanged,
     address: Option<SocketAddr>,
     received_at: Option<Duration>,
     next_poll: Option<Duration>,
@@ -120,6 +121,7 @@ impl Association {
             event: PeerEvent::Mobilised as u8,
             events: 1,
             is_stopped: false,
+            exchanged: Exchanged::default(),
             address: None,
             received_at: None,
             next_poll: None,
@@ -153,6 +155,11 @@ impl Association {
     }
 
     /// When the next request is due.
+    /// When it is asked next.
+    pub(super) fn next_poll(&self) -> Option<Duration> {
+        self.next_poll
+    }
+
     pub(super) fn wake_at(&self) -> Option<Duration> {
         self.next_poll
     }
@@ -195,6 +202,7 @@ impl Association {
         let spread = 1.0 + (random() >> 11) as f64 / (1_u64 << 53) as f64 / 64.0;
         self.next_poll = Some(after(now, self.delay_to_next() * spread));
         self.last_sent = Some(now);
+        self.exchanged.sent = self.exchanged.sent.wrapping_add(1);
         // A cookie of zero would match a reply that says nothing.
         let cookie = NtpTimestamp::from_bits(random()).known();
         let (version, key) = (self.options.version, self.options.key);
@@ -276,6 +284,7 @@ impl Association {
 
     /// Takes a datagram. `slew` is the clock's present gain by slewing, and since when it holds.
     pub(super) fn receive(&mut self, datagram: &Received<'_>, now: Now, clock: ClockFacts) -> Outcome {
+        self.exchanged.received = self.exchanged.received.wrapping_add(1);
         match self.open(datagram) {
             Ok(reply) => self.take(&reply, datagram, now, clock),
             Err(flaw) => self.refuse(flaw, now.monotonic),
@@ -300,6 +309,18 @@ impl Association {
 
     fn refuse(&mut self, flaw: Flaw, now: Duration) -> Outcome {
         self.flash = flaw.flash();
+        let exchanged = &mut self.exchanged;
+        let count = match flaw {
+            Flaw::Authentication => Some(&mut exchanged.bad_authentication),
+            Flaw::Bogus | Flaw::Stranger => Some(&mut exchanged.bogus),
+            Flaw::Duplicate => Some(&mut exchanged.duplicates),
+            Flaw::Distance(_) => Some(&mut exchanged.distant),
+            Flaw::Unsynchronised(_) | Flaw::Invalid => Some(&mut exchanged.unsynchronised),
+            Flaw::Malformed | Flaw::Kiss(..) => None,
+        };
+        if let Some(count) = count {
+            *count = count.wrapping_add(1);
+        }
         if flaw.ends_exchange() {
             self.asked = None;
         }

@@ -97,6 +97,7 @@ pub struct Client {
     virtual_clock: Option<VirtualClock>,
     system: System,
     refused: Refused,
+    processed: u64,
     /// The machine's clocks at the last event, and what we stepped since.
     last: Now,
     own_steps: f64,
@@ -129,6 +130,7 @@ impl Client {
             virtual_clock: None,
             system: System::new(&settings, now.monotonic),
             refused: Refused::default(),
+            processed: 0,
             last: now,
             own_steps: 0.0,
             first_reply: None,
@@ -202,6 +204,11 @@ impl Client {
     /// measured.
     pub fn drift_ppm(&self) -> Option<f64> {
         self.drift_saved.map(|_| self.discipline.rate().base_ppm)
+    }
+
+    /// Valid replies so far.
+    pub fn processed(&self) -> u64 {
+        self.processed
     }
 
     /// Datagrams that were no usable replies.
@@ -284,6 +291,7 @@ impl Client {
         match outcome {
             Outcome::Nothing(flaw) => self.refused.0[flaw.index()] += 1,
             Outcome::Sample { verdict, is_new } => {
+                self.processed += 1;
                 self.first_reply.get_or_insert(now.monotonic);
                 if is_new {
                     self.actions.push_back(Action::Log(Notice::Reachable(source)));

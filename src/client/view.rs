@@ -8,7 +8,7 @@ use super::names::Line;
 use super::seam::Now;
 use super::{Client, Host};
 use crate::snapshot::{
-    Association, AssociationKind, Authentication, Discipline, FilterSample, LocalClock, Selection,
+    Association, AssociationKind, Authentication, Discipline, Exchanged, FilterSample, LocalClock, Selection,
 };
 use crate::wire::{LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
 
@@ -115,6 +115,8 @@ fn blank(id: u16) -> Association {
         selection: Selection::Rejected,
         event: 0,
         events: 0,
+        next: NtpTimestamp::UNKNOWN,
+        exchanged: Exchanged::default(),
     }
 }
 
@@ -149,6 +151,10 @@ fn row(source: &Source, now: Now) -> Association {
         selection: source.selection,
         event: source.event,
         events: source.events,
+        next: source.next_poll().map_or(NtpTimestamp::UNKNOWN, |next| {
+            now.realtime.offset_by(super::units::units(super::units::between(next, now.monotonic)))
+        }),
+        exchanged: source.exchanged,
         ..blank(source.id.0)
     }
 }

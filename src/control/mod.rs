@@ -18,7 +18,7 @@ mod writer;
 
 pub use fragment::{Answer, Assembly, DATA_MAX, FRAGMENTS_MAX, Response, request};
 pub use respond::{Outcome, Request, Responder};
-pub use signature::{Signature, is_signed, signed};
+pub use signature::{Signature, is_error, is_signed, signed};
 pub use status::{ClockStatus, ErrorCode, PeerStatus, SystemStatus};
 pub use text::{Variable, parse};
 pub use view::{

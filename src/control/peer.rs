@@ -76,6 +76,7 @@ const VARIABLES: &[(&str, Read)] = &[
     ("rec", |_, peer| Some(stamp(peer.received))),
     ("reach", |_, peer| Some(format!("0x{:x}", peer.reach))),
     ("unreach", |_, peer| Some(peer.unreach.to_string())),
+    ("timer", |view, peer| Some(until_next(view, peer).to_string())),
     ("delay", |_, peer| Some(milliseconds(peer.delay))),
     ("offset", |_, peer| Some(milliseconds(peer.offset))),
     ("jitter", |_, peer| Some(milliseconds(peer.jitter))),
@@ -84,6 +85,8 @@ const VARIABLES: &[(&str, Read)] = &[
     ("filtdelay", |_, peer| Some(filter(peer, |sample| sample.delay))),
     ("filtoffset", |_, peer| Some(filter(peer, |sample| sample.offset))),
     ("pmode", |_, peer| Some(if peer.received.is_unknown() { 0 } else { SERVER }.to_string())),
+    ("received", |_, peer| Some(peer.exchanged.received.to_string())),
+    ("sent", |_, peer| Some(peer.exchanged.sent.to_string())),
     ("filtdisp", |_, peer| Some(filter(peer, |sample| sample.dispersion))),
     ("flash", |_, peer| Some(format!("0x{:x}", peer.flash))),
     ("ttl", |_, peer| (peer.kind == AssociationKind::LocalClock).then(|| "0".to_owned())),
@@ -96,8 +99,11 @@ const VARIABLES: &[(&str, Read)] = &[
     ("flags", |_, peer| Some(format!("0x{:x}", u16::from(is_configured(peer))))),
     ("bias", |_, _| Some("0.000".to_owned())),
     ("rootdist", |_, peer| Some(milliseconds(root_distance(peer)))),
-    ("badauth", |_, _| Some("0".to_owned())),
-    ("seldisp", |_, _| Some("0".to_owned())),
+    ("badauth", |_, peer| Some(peer.exchanged.bad_authentication.to_string())),
+    ("bogusorg", |_, peer| Some(peer.exchanged.bogus.to_string())),
+    ("oldpkt", |_, peer| Some(peer.exchanged.duplicates.to_string())),
+    ("seldisp", |_, peer| Some(peer.exchanged.distant.to_string())),
+    ("selbroken", |_, peer| Some(peer.exchanged.unsynchronised.to_string())),
     ("candidate", |_, peer| Some((peer.selection as u8).to_string())),
 ];
 
@@ -167,6 +173,10 @@ fn filter(peer: &Association, part: impl Fn(&FilterSample) -> f64) -> String {
 
 fn since(view: &View<'_>, peer: &Association) -> i64 {
     if peer.received.is_unknown() { 0 } else { (view.now.signed_since(peer.received) >> 32).max(0) }
+}
+
+fn until_next(view: &View<'_>, peer: &Association) -> i64 {
+    if peer.next.is_unknown() { 0 } else { (peer.next.signed_since(view.now) >> 32).max(0) }
 }
 
 fn root_distance(peer: &Association) -> f64 {

@@ -1,5 +1,5 @@
-//! Codes at the end of control messages (RFC 9327 §2): key identifier and code stand behind the data, which is
-//! filled up to a multiple of eight octets before.
+//! Codes at the end of control messages (RFC 9327 §2): key identifier and code stand behind the data, which
+//! is filled up to a multiple of eight octets before.
 
 use std::net::IpAddr;
 
@@ -26,8 +26,8 @@ pub enum Signature<'k> {
 }
 
 impl<'k> Signature<'k> {
-    /// Looks at a request of `client`. As with ntpd, what stands behind the data and is no longer than a code is
-    /// one; ntpstat's padding is longer.
+    /// Looks at a request of `client`. As with ntpd, what stands behind the data and is no longer than a code
+    /// is one; ntpstat's padding is longer.
     pub fn of(payload: &[u8], client: IpAddr, keys: &'k KeyTable) -> Self {
         let mac = ControlHeader::parse(payload)
             .ok()
@@ -53,8 +53,8 @@ impl<'k> Signature<'k> {
         if matches!(self, Self::Missing) { 0 } else { ALIGNMENT + MAC_MAX }
     }
 
-    /// Ends a datagram as ntpd does: who has signed gets a signed response, who has signed wrongly is told so by
-    /// a key identifier of zero. An error has no data to be filled up.
+    /// Ends a datagram as ntpd does: who has signed gets a signed response, who has signed wrongly is told so
+    /// by a key identifier of zero. An error has no data to be filled up.
     pub(super) fn end(&self, datagram: &mut Vec<u8>) {
         if datagram.len() > HEADER && !matches!(self, Self::Missing) {
             datagram.resize(datagram.len().next_multiple_of(ALIGNMENT), 0);
@@ -80,6 +80,11 @@ pub fn signed(mut request: Vec<u8>, key: &Key) -> Vec<u8> {
     request.resize(request.len().next_multiple_of(ALIGNMENT), 0);
     sign(key, &mut request);
     request
+}
+
+/// Whether one datagram of a response is a refusal.
+pub fn is_error(datagram: &[u8]) -> bool {
+    ControlHeader::parse(datagram).is_ok_and(|header| header.error)
 }
 
 /// Whether one datagram of a response was made with `key`.

@@ -113,16 +113,36 @@ pub struct Statistics {
     pub processed: u64,
     /// Packets lost because a queue was full.
     pub dropped: u64,
+    /// Packets that were not for this host alone.
+    pub ignored: u64,
     /// Packets sent.
     pub sent: u64,
     /// Packets that the kernel refused to send.
     pub send_failed: u64,
-    /// Times that something was waited for, and came.
+    /// Times that a wait for packets ended.
     pub wakeups: u64,
+    /// Times that there was a packet then.
+    pub useful_wakeups: u64,
+    /// Packets that there is room for.
+    pub buffers: u64,
+    /// Packets that wait there.
+    pub buffers_in_use: u64,
+    /// Times that there was no room left.
+    pub buffers_short: u64,
+    /// Whole seconds by which timers were late.
+    pub timer_overruns: u64,
     /// Requests that our own client sent.
     pub polls: u64,
-    /// Keys of the key file.
+    /// Keys in use.
     pub keys: u64,
+    /// Keys that were looked for.
+    pub key_lookups: u64,
+    /// Keys that were not found.
+    pub keys_not_found: u64,
+    /// Codes made.
+    pub encryptions: u64,
+    /// Codes checked.
+    pub decryptions: u64,
 }
 
 /// The kernel's clock, by clock_adjtime.

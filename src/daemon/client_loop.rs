@@ -15,7 +15,8 @@ use super::drift_file::DriftFile;
 use super::following::Following;
 use super::kernel_clock::KernelClock;
 use super::resolver::Resolver;
-use crate::auth::{KeyTable, MAC_MAX};
+use super::traffic::Traffic;
+use crate::auth::{KeyTable, MAC_MAX, NotAuthentic};
 use crate::client::{
     Action, AssociationId, Client, ClockControl, Event, Family, Notice, Now, Received, Request, Settings,
     StampKind,
@@ -37,6 +38,7 @@ pub(super) struct ClientLoop {
     clock: Option<KernelClock>,
     drift: Option<DriftFile>,
     keys: Arc<KeyTable>,
+    traffic: Arc<Traffic>,
     dscp: u8,
     poll: PollSet,
     /// The associations whose sockets `poll` has, behind the waker.
@@ -96,6 +98,7 @@ impl ClientLoop {
             clock,
             drift,
             keys,
+            traffic: Arc::default(),
             dscp,
             poll: PollSet::default(),
             polled: Vec::new(),
@@ -122,7 +125,8 @@ impl ClientLoop {
     pub(super) fn proceed(&mut self) -> Result<Changes, Failure> {
         self.learn();
         let now = now();
-        if now.monotonic >= self.client.wake_at() {
+        if let Some(late) = now.monotonic.checked_sub(self.client.wake_at()) {
+            self.traffic.late_seconds.add(late.as_secs());
             self.client.handle(Event::Timer, now);
         }
         self.act()?;
@@ -143,6 +147,11 @@ impl ClientLoop {
                 self.setbacks.push(Setback::ClockRefused);
             }
         }
+    }
+
+    /// What went through its sockets.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Whether the kernel did to the clock what it was told, so far.
@@ -208,8 +217,11 @@ impl ClientLoop {
                     let Some(bytes) = arrival.length.and_then(|length| buffer.get(..length)) else {
                         continue;
                     };
-                    let received = exchange.received(id, &self.keys, arrival.stamp, bytes);
+                    self.traffic.received(bytes);
+                    let received = exchange.received(id, (&self.keys, &self.traffic), arrival.stamp, bytes);
+                    let before = self.client.processed();
                     self.client.handle(Event::Received(received), now());
+                    self.traffic.processed.add(self.client.processed() - before);
                 }
                 Ok(None) => {}
                 Err(_) => self.client.handle(Event::Unreachable(id), now()),
@@ -261,8 +273,15 @@ impl ClientLoop {
         let id = request.association;
         self.exchanges.remove(&id);
         match Exchange::begin(request, &self.keys, self.dscp) {
-            Ok(exchange) => drop(self.exchanges.insert(id, exchange)),
-            Err(_) => self.setbacks.push(Setback::Unsent(id)),
+            Ok(exchange) => {
+                self.traffic.sent.add(1);
+                self.traffic.signed.add(u64::from(exchange.key.is_some()));
+                self.exchanges.insert(id, exchange);
+            }
+            Err(_) => {
+                self.traffic.unsent.add(1);
+                self.setbacks.push(Setback::Unsent(id));
+            }
         }
     }
 
@@ -303,7 +322,7 @@ impl Exchange {
     fn received<'a>(
         &self,
         association: AssociationId,
-        keys: &KeyTable,
+        (keys, traffic): (&KeyTable, &Traffic),
         stamp: Stamp,
         bytes: &'a [u8],
     ) -> Received<'a> {
@@ -318,17 +337,24 @@ impl Exchange {
             } else {
                 StampKind::Process
             },
-            authentic: self.key.and_then(|_| authentic(keys, self.to.ip(), bytes)),
+            authentic: self.key.and_then(|_| authentic(keys, self.to.ip(), bytes, traffic)),
             bytes,
         }
     }
 }
 
 /// The key that a packet from `source` was made with, if that is so.
-fn authentic(keys: &KeyTable, source: IpAddr, bytes: &[u8]) -> Option<u32> {
+fn authentic(keys: &KeyTable, source: IpAddr, bytes: &[u8], traffic: &Traffic) -> Option<u32> {
     match Packet::new_checked(bytes).ok()?.trailer().ok()?.mac? {
         Mac::Digest { key_id, digest } => {
-            keys.authenticate(source, bytes, key_id, digest).ok().map(|key| key.id().into())
+            let checked = keys.authenticate(source, bytes, key_id, digest);
+            let count = match checked {
+                Ok(_) => &traffic.authentic,
+                Err(NotAuthentic::BadMac) => &traffic.bad_code,
+                Err(NotAuthentic::UnknownKey) => &traffic.unknown_key,
+            };
+            count.add(1);
+            checked.ok().map(|key| key.id().into())
         }
         Mac::CryptoNak => None,
     }

@@ -2,6 +2,7 @@
 //! queue, and looks at copies of what the others know.
 
 mod lists;
+mod statistics;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,20 +17,20 @@ use tracing::warn;
 
 use super::following::Following;
 use super::listen::WorkerSockets;
+use super::traffic::Traffic;
 use crate::control::{
     Identity, KernelClock, Lists, Monitor as MonitorView, MonitoredClient, Opcode, Outcome, Request,
-    Responder, Signature, Statistics, View,
+    Responder, Signature, View,
 };
-use crate::datapath::{Query, SystemClock};
+use crate::datapath::{Backend, Query, SystemClock};
 use crate::limits;
-use crate::server::{
-    AccessFlags, Clock, Counters, Monitor, Observed, Reason, ServingState, SocketTally, Totals,
-};
+use crate::server::{AccessFlags, Clock, Counters, Monitor, Observed, ServingState, SocketTally};
 use crate::snapshot::Published;
 use crate::sys::socket::ServeSocket;
 use crate::sys::thread::without_signals;
 use crate::sys::{adjtime, random};
 use crate::wire::ControlHeader;
+use crate::xdp;
 
 /// What it needs to know, and where it learns it.
 pub(super) struct Sources {
@@ -38,6 +39,9 @@ pub(super) struct Sources {
     pub(super) following: Published<Following>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) monitors: Vec<Arc<Monitor>>,
+    pub(super) backend: Backend,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) xdp: Option<xdp::View>,
 }
 
 /// What became of control messages so far, written by the thread alone.
@@ -74,6 +78,9 @@ pub(super) fn start(inbox: Receiver<Query>, sources: Sources) -> io::Result<Arc<
         identity: identity(),
         started: Instant::now(),
         deepest: 0,
+        unsent: 0,
+        keys: 0,
+        codes: Codes::default(),
         sent: vec![0; sources.sockets.first().map_or(0, |sockets| sockets.len())],
         tally: Arc::clone(&tally),
         sources,
@@ -81,12 +88,21 @@ pub(super) fn start(inbox: Receiver<Query>, sources: Sources) -> io::Result<Arc<
     // A signal must end the sleep of the thread that looks for it.
     without_signals(|| {
         thread::Builder::new().name("control".to_owned()).spawn(move || {
-            for query in inbox {
-                controller.answer(&query);
+            for query in &inbox {
+                controller.answer(&query, inbox.len());
             }
         })
     })?;
     Ok(tally)
+}
+
+/// Codes of control messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct Codes {
+    right: u64,
+    wrong: u64,
+    unknown_key: u64,
+    made: u64,
 }
 
 struct Controller {
@@ -97,12 +113,17 @@ struct Controller {
     deepest: u64,
     /// Datagrams sent, by socket.
     sent: Vec<u64>,
+    /// Those that the kernel refused.
+    unsent: u64,
+    /// Keys in use.
+    keys: u64,
+    codes: Codes,
     tally: Arc<Tally>,
     sources: Sources,
 }
 
 impl Controller {
-    fn answer(&mut self, query: &Query) {
+    fn answer(&mut self, query: &Query, waiting: usize) {
         let state = Arc::clone(self.sources.published.load());
         let following = Arc::clone(self.sources.following.load());
         let flags = state.access.lookup(query.peer);
@@ -113,7 +134,9 @@ impl Controller {
             signature: Signature::of(query.payload(), query.peer.ip(), &state.keys),
             control_key: state.control_key,
         };
-        let statistics = self.statistics();
+        self.count_code(request.signature);
+        self.keys = state.keys.len() as u64;
+        let statistics = self.statistics(waiting);
         let clients = self.clients(query, &state);
         let lists = match request.deserves_ordered_list() {
             true => self.lists(&state, &following),
@@ -137,10 +160,14 @@ impl Controller {
             lists: &lists,
         };
         let Some((number, socket)) = self.sources.socket_of(query.local) else { return };
-        let sent = &mut self.sent[number];
+        let is_signed = matches!(request.signature, Signature::By(_));
+        let (sent, unsent, codes) = (&mut self.sent[number], &mut self.unsent, &mut self.codes);
         let outcome = self.responder.respond(request, &view, |datagram| {
             // Whoever does not get it asks again.
-            *sent += u64::from(socket.send_from(query.local, query.peer, datagram).is_ok());
+            let refused = u64::from(socket.send_from(query.local, query.peer, datagram).is_err());
+            *sent += 1 - refused;
+            *unsent += refused;
+            codes.made += u64::from(is_signed);
         });
         let counter = match outcome {
             Outcome::Answered(_) | Outcome::Refused => &self.tally.answered,
@@ -150,11 +177,27 @@ impl Controller {
         counter.fetch_add(1, Relaxed);
     }
 
+    fn count_code(&mut self, signature: Signature<'_>) {
+        let count = match signature {
+            Signature::Missing => return,
+            Signature::By(_) => &mut self.codes.right,
+            Signature::Wrong => &mut self.codes.wrong,
+            Signature::UnknownKey => &mut self.codes.unknown_key,
+        };
+        *count += 1;
+    }
+
     /// Copies the list of clients, the longest unseen first, for those who read it or its size.
     fn clients(&mut self, query: &Query, state: &ServingState) -> Vec<MonitoredClient> {
         let opcode =
             ControlHeader::parse(query.payload()).ok().and_then(|header| Opcode::from_bits(header.opcode));
-        if !state.monitor || !matches!(opcode, Some(Opcode::ReadMru | Opcode::ReadVariables)) {
+        let is_told = match opcode {
+            Some(Opcode::ReadMru) => true,
+            // Its size is among the variables, but not among the usual ones.
+            Some(Opcode::ReadVariables) => query.payload().windows(4).any(|name| name == b"mru_"),
+            _ => false,
+        };
+        if !state.monitor || !is_told {
             return Vec::new();
         }
         let client = |seen: Observed| MonitoredClient {
@@ -192,37 +235,6 @@ impl Controller {
                 &state.access,
                 self.sources.monitors.iter().flat_map(|monitor| monitor.clients()),
             ),
-        }
-    }
-
-    fn statistics(&self) -> Statistics {
-        let totals = Totals::sum(self.sources.counters.iter().map(AsRef::as_ref));
-        let dropped = |reasons: &[Reason]| {
-            reasons.iter().map(|reason| totals.tally.dropped[*reason as usize]).sum::<u64>()
-        };
-        let [old @ .., this_version] = totals.tally.answered;
-        Statistics {
-            // Rounded up: ntpsec's ntpq divides by it.
-            uptime: self.started.elapsed().as_secs() + 1,
-            received: totals.received(),
-            this_version,
-            old_version: old.iter().sum(),
-            version_1: old.first().copied().unwrap_or_default(),
-            control: self.tally.answered.load(Relaxed),
-            bad_format: dropped(&[Reason::Short, Reason::Misaligned, Reason::Extension, Reason::Version])
-                + totals.path.truncated,
-            bad_authentication: dropped(&[Reason::UnknownKey]),
-            declined: dropped(&[Reason::Mode, Reason::Private, Reason::ClockStepped]),
-            restricted: dropped(&[Reason::Ignored, Reason::NoServe, Reason::NoQuery]),
-            limited: dropped(&[Reason::Limited]),
-            kod_sent: totals.tally.kod,
-            processed: 0,
-            dropped: totals.path.rxq_ovfl,
-            sent: totals.answered(),
-            send_failed: totals.path.send_failed,
-            wakeups: totals.path.kernel_entries,
-            polls: 0,
-            keys: 0,
         }
     }
 }

@@ -19,6 +19,7 @@ mod resolver;
 mod set_once;
 mod signals;
 mod status;
+mod traffic;
 mod workers;
 
 use std::io::{self, Write};
@@ -39,6 +40,7 @@ use self::kernel_clock::KernelClock;
 use self::listen::WorkerSockets;
 use self::signals::Signals;
 use self::status::Status;
+use self::traffic::Traffic;
 use self::workers::{Crew, Workers};
 use crate::client::Settings;
 use crate::config::Family;
@@ -157,9 +159,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     };
     signals.started();
     let workers = crew.start(options.datapath)?;
-    let control = start_control(inbox, &sockets, &workers, (&publisher, &following))?;
+    let others = (client.traffic(), xdp.as_ref().map(InDriver::view));
     let status = Status {
-        control,
+        control: start_control(inbox, &sockets, &workers, (&publisher, &following), others)?,
         tier: if plan.cores.is_empty() { "none" } else { workers.backend.name() },
         cores: plan.cores.clone(),
         counters: workers.counters.clone(),
@@ -199,6 +201,7 @@ fn start_control(
     sockets: &WorkerSockets,
     workers: &Workers,
     (publisher, following): (&Publisher<ServingState>, &Publisher<Following>),
+    (traffic, xdp): (Arc<Traffic>, Option<xdp::View>),
 ) -> io::Result<Arc<control::Tally>> {
     if sockets.is_empty() {
         return Ok(Arc::default());
@@ -209,6 +212,9 @@ fn start_control(
         following: following.subscribe(),
         counters: workers.counters.clone(),
         monitors: workers.monitors.clone(),
+        backend: workers.backend,
+        traffic,
+        xdp,
     };
     control::start(inbox, sources)
 }

@@ -86,6 +86,8 @@ impl Translator {
             cq_overflow: io.completion_overflow,
             rearmed: io.rearmed,
             kernel_entries: io.kernel_entries,
+            wakeups: 0,
+            useful_wakeups: 0,
         }
     }
 }

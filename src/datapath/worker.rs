@@ -10,7 +10,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use super::stamp::{StepWatch, SystemClock};
 use super::{Datapath, Mmsg, Uring};
 use crate::limits;
-use crate::server::{Counters, Datagram, Monitor, Responder, ServingState, Verdict};
+use crate::server::{Counters, Datagram, Monitor, PathTally, Responder, ServingState, Verdict};
 use crate::snapshot::Published;
 use crate::sys::socket::ServeSocket;
 use crate::sys::thread;
@@ -113,9 +113,10 @@ impl Worker {
         // What it needs memory for it takes now.
         responder.begin_batch(&mut self.published, false);
         let mut watch = StepWatch::new();
-        let mut forward_full = 0;
+        let (mut forward_full, mut wakeups, mut useful_wakeups) = (0, 0, 0);
         while !self.stop.load(Relaxed) {
             path.wait(limits::TICK)?;
+            let before = responder.tally().received;
             responder.begin_batch(&mut self.published, watch.stepped());
             let mut path_tally = path.drain(|mut datagram| {
                 let verdict = responder.respond(datagram.reborrow(), &SystemClock);
@@ -124,7 +125,9 @@ impl Worker {
                 }
                 verdict
             })?;
-            path_tally.forward_full = forward_full;
+            wakeups += 1;
+            useful_wakeups += u64::from(responder.tally().received > before);
+            path_tally = PathTally { forward_full, wakeups, useful_wakeups, ..path_tally };
             self.counters.publish(responder.tally(), &path_tally, path.by_socket());
         }
         Ok(())

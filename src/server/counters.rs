@@ -119,6 +119,10 @@ pub struct PathTally {
     pub rearmed: u64,
     /// System calls made.
     pub kernel_entries: u64,
+    /// Waits that ended.
+    pub wakeups: u64,
+    /// Waits that ended with a request.
+    pub useful_wakeups: u64,
 }
 
 const WORDS: usize = 1 + VERSIONS + 4 + Reason::ALL.len() + PathTally::WORDS;
@@ -298,7 +302,7 @@ impl SocketTally {
 }
 
 impl PathTally {
-    const WORDS: usize = 8;
+    const WORDS: usize = 10;
 
     fn words(&self) -> [u64; Self::WORDS] {
         let Self {
@@ -310,8 +314,21 @@ impl PathTally {
             cq_overflow,
             rearmed,
             kernel_entries,
+            wakeups,
+            useful_wakeups,
         } = *self;
-        [truncated, forward_full, send_failed, rxq_ovfl, missing_stamp, cq_overflow, rearmed, kernel_entries]
+        [
+            truncated,
+            forward_full,
+            send_failed,
+            rxq_ovfl,
+            missing_stamp,
+            cq_overflow,
+            rearmed,
+            kernel_entries,
+            wakeups,
+            useful_wakeups,
+        ]
     }
 
     fn from_words(words: &mut impl Iterator<Item = u64>) -> Self {
@@ -324,6 +341,8 @@ impl PathTally {
             cq_overflow,
             rearmed,
             kernel_entries,
+            wakeups,
+            useful_wakeups,
         ] = array::from_fn(|_| words.next().unwrap_or_default());
         Self {
             truncated,
@@ -334,6 +353,8 @@ impl PathTally {
             cq_overflow,
             rearmed,
             kernel_entries,
+            wakeups,
+            useful_wakeups,
         }
     }
 }

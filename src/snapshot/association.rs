@@ -66,6 +66,29 @@ pub struct Association {
     pub event: u8,
     /// Events since somebody asked last, at most 15.
     pub events: u8,
+    /// When it is asked next.
+    pub next: NtpTimestamp,
+    /// What was exchanged with it.
+    pub exchanged: Exchanged,
+}
+
+/// Packets of one association, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Requests.
+    pub sent: u32,
+    /// Whatever came in answer.
+    pub received: u32,
+    /// Among these: not signed as they should be.
+    pub bad_authentication: u32,
+    /// Not to our request.
+    pub bogus: u32,
+    /// Had already.
+    pub duplicates: u32,
+    /// Too far from any reference, by their own account.
+    pub distant: u32,
+    /// Not synchronised, or with times that cannot be.
+    pub unsynchronised: u32,
 }
 
 /// What an association is with.

@@ -10,7 +10,7 @@ use ntpring::control::{
     signed,
 };
 use ntpring::snapshot::{
-    Association, AssociationKind, Authentication, Discipline, FilterSample, LocalClock, Selection,
+    Association, AssociationKind, Authentication, Discipline, Exchanged, FilterSample, LocalClock, Selection,
     SystemVariables,
 };
 use ntpring::wire::{ControlHeader, LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
@@ -61,6 +61,8 @@ fn association(id: u16, kind: AssociationKind, source: [u8; 4]) -> Association {
         selection: Selection::SystemPeer,
         event: 10,
         events: 1,
+        next: now().offset_by(59 << 32),
+        exchanged: Exchanged { sent: 9, received: 8, ..Exchanged::default() },
     }
 }
 

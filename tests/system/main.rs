@@ -13,6 +13,7 @@ mod lifecycle;
 mod load;
 mod names;
 mod ntpq;
+mod ntpq_signed;
 mod outputs;
 mod outside;
 mod query;

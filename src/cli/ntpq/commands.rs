@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::credentials::Credentials;
+use super::ordered::{self, Ordered};
 use super::peers::{self, Columns};
 use super::session::{self, Ask, Failure, Session, Shown};
 use super::statistics::{self, LISTS, List};
@@ -43,6 +45,7 @@ pub(super) struct Shell<S = Session> {
     raw: bool,
     timeout: Duration,
     shown: Shown,
+    credentials: Credentials,
 }
 
 /// What a command does.
@@ -56,6 +59,11 @@ enum Action {
     Statistics(&'static List),
     PeerStatistics,
     MruList,
+    Ordered(Ordered),
+    KeyId,
+    KeyType,
+    Password,
+    Authenticate,
     Host,
     Timeout,
     Hostnames,
@@ -80,9 +88,10 @@ const ONE: &str = "[assocID] [name,name...]";
 const TWO: &str = "assocID assocID [name,name...]";
 
 /// In alphabetical order; a name may be cut short as long as it is unique. Names of two letters are whole.
-const COMMANDS: [Command; 30] = [
+const COMMANDS: [Command; 36] = [
     command("apeers", "", "the table of associations, with their ids", Action::Peers(Columns::Associations)),
     command("associations", "", "status words of all associations", Action::Associations),
+    command("authenticate", "[yes|no]", "whether every question is signed", Action::Authenticate),
     command("clocklist", "[assocID]", "variables of a reference clock", Action::ClockVariables),
     command("clockvar", ONE, "variables of a reference clock", Action::ClockVariables),
     command("cooked", "", "show variables as people read them", Action::Raw(false)),
@@ -91,6 +100,9 @@ const COMMANDS: [Command; 30] = [
     command("help", "[command]", "this list, or what a command is for", Action::Help),
     command("host", "[-4|-6] [host]", "show or change the server that is asked", Action::Host),
     command("hostnames", "[yes|no]", "whether addresses are shown by name", Action::Hostnames),
+    command("ifstats", "", "the addresses that are served; signed", Action::Ordered(Ordered::Interfaces)),
+    command("keyid", "[key#]", "the key that questions are signed with", Action::KeyId),
+    command("keytype", "[digest-name]", "its algorithm: MD5, SHA1, AES128CMAC...", Action::KeyType),
     command("lassociations", "", "associations", Action::Associations),
     command("lopeers", "[-4|-6]", "opeers", Action::Peers(Columns::Addresses)),
     command("lpassociations", "", "associations", Action::Associations),
@@ -107,26 +119,28 @@ const COMMANDS: [Command; 30] = [
         Action::Peers(Columns::Addresses),
     ),
     command("passociations", "", "associations", Action::Associations),
+    command("passwd", "[password]", "its secret, asked for if not given", Action::Password),
     command("peers", "[-4|-6]", "the table of associations", Action::Peers(Columns::Peers)),
     command("pstats", "assocID", "statistics of an association", Action::PeerStatistics),
     command("quit", "", "end", Action::Help),
     command("raw", "", "show variables as the server sends them", Action::Raw(true)),
     command("readlist", ONE, "readvar", Action::ReadVariables),
     command("readvar", ONE, "variables of the system, or of an association", Action::ReadVariables),
+    command("reslist", "", "whom `restrict' is about; signed", Action::Ordered(Ordered::Restrictions)),
     command("rl", ONE, "readvar", Action::ReadVariables),
     command("rv", ONE, "readvar", Action::ReadVariables),
     command("timeout", "[milliseconds]", "how long an answer is waited for", Action::Timeout),
 ];
 
 impl Shell<Session> {
-    pub(super) fn new(args: &Args) -> Self {
+    pub(super) fn new(args: &Args) -> Result<Self, String> {
         let family = match (args.ipv4, args.ipv6) {
             (true, _) => Some(4),
             (_, true) => Some(6),
             _ => None,
         };
         let names = if args.numeric { Names::Numbers } else { Names::Resolved };
-        Self {
+        Ok(Self {
             server: None,
             host: String::new(),
             family,
@@ -136,7 +150,8 @@ impl Shell<Session> {
             raw: false,
             timeout: session::TIMEOUT,
             shown: Shown::default(),
-        }
+            credentials: Credentials::new(args.key_id, args.key_file.as_deref())?,
+        })
     }
 
     /// Asks this host from now on.
@@ -195,9 +210,15 @@ impl<S: Ask> Shell<S> {
                 return Ok(format!("Output set to {}\n", if raw { "raw" } else { "cooked" }));
             }
             Action::Hostnames => return self.hostnames(arguments),
+            Action::KeyId => return self.credentials.key_id(arguments),
+            Action::KeyType => return self.credentials.key_type(arguments),
+            Action::Password => return self.credentials.password(arguments),
+            Action::Authenticate => return self.credentials.authenticate(arguments),
             _ => {}
         }
         let server = self.server.as_mut().ok_or_else(|| usage("***No host open, use `host' command"))?;
+        let is_signed = self.credentials.always || matches!(action, Action::Ordered(_));
+        server.sign_with(if is_signed { Some(self.credentials.key()?) } else { None });
         match action {
             Action::Peers(columns) => {
                 let rows = peers::rows(server, self.names, family(arguments)?)?;
@@ -212,6 +233,10 @@ impl<S: Ask> Shell<S> {
                 let (now, entries) = mru::fetch(server)?;
                 let names = self.names;
                 Ok(self.text_or_json(|_| mru::table(now, &entries, names), || mru::json(now, &entries)))
+            }
+            Action::Ordered(list) => {
+                let entries = list.fetch(server)?;
+                Ok(self.text_or_json(|_| list.table(&entries), || ordered::json(&entries)))
             }
             Action::Statistics(list) => {
                 let (status, found) = list.fetch(server, 0)?;
@@ -335,7 +360,7 @@ fn find(word: &str) -> Result<Action, Trouble> {
     }
 }
 
-fn usage(text: &str) -> Trouble {
+pub(super) fn usage(text: &str) -> Trouble {
     Trouble::Usage(text.to_owned())
 }
 
@@ -448,6 +473,7 @@ impl<S: Ask> Shell<S> {
             raw: false,
             timeout: session::TIMEOUT,
             shown: Shown::default(),
+            credentials: Credentials::default(),
         }
     }
 

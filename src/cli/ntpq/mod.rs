@@ -1,8 +1,10 @@
 //! `ntpring ntpq`, or `ntpq` by its name: asks a server about its state, in the control protocol (mode 6).
 
 mod commands;
+mod credentials;
 mod dates;
 mod mru;
+mod ordered;
 mod peers;
 mod session;
 mod statistics;
@@ -10,8 +12,9 @@ mod statistics;
 mod tests;
 mod variables;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -47,6 +50,12 @@ pub(super) struct Args {
     /// Do not cut long names off
     #[arg(short = 'w', long)]
     wide: bool,
+    /// Sign with this key what needs it, such as ifstats and reslist
+    #[arg(short = 'a', long = "authentication", value_name = "KEYID", value_parser = clap::value_parser!(u16).range(1..))]
+    key_id: Option<u16>,
+    /// Take the key from this file, in the format of ntp.keys
+    #[arg(short = 'k', long = "keyfile", value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -85,7 +94,13 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
     let default = ["localhost".to_owned()];
     let hosts = if args.hosts.is_empty() { &default[..] } else { &args.hosts };
-    let mut shell = Shell::new(args);
+    let mut shell = match Shell::new(args) {
+        Ok(shell) => shell,
+        Err(problem) => {
+            complain(format_args!("ntpq: {problem}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let mut good = true;
     loop {
         if args.watch.is_some() && io::stdout().is_terminal() {
@@ -121,8 +136,12 @@ fn converse(shell: &mut Shell) -> bool {
     let prompt = if io::stdin().is_terminal() { "ntpq> " } else { "" };
     let mut good = true;
     print(prompt);
-    for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { break };
+    let mut line = String::new();
+    // Not all lines at once: `passwd` takes the next one for itself.
+    while {
+        line.clear();
+        io::stdin().read_line(&mut line).is_ok_and(|length| length > 0)
+    } {
         if matches!(line.trim(), "quit" | "exit") {
             return good;
         }

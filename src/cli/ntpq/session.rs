@@ -6,7 +6,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::control::{Answer, Assembly, ErrorCode, Opcode, Response, Variable, parse, request};
+use crate::auth::Key;
+use crate::control::{
+    Answer, Assembly, ErrorCode, Opcode, Response, Variable, is_error, is_signed, parse, request, signed,
+};
 
 /// How long the first datagram of a response is waited for, unless `timeout` says otherwise.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +27,8 @@ pub(super) enum Failure {
     Silent,
     /// Something came, but not all of it.
     Incomplete,
+    /// Something came, not made with the key of the question.
+    NotSigned(u16),
     /// The server refuses.
     Refused(ErrorCode),
     /// The kernel, or the server's host, refuses.
@@ -35,6 +40,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Silent => f.write_str("***Request timed out"),
             Self::Incomplete => f.write_str("***Response from server was incomplete"),
+            Self::NotSigned(id) => write!(f, "***The response is not signed with key {id}"),
             Self::Refused(code) => code.fmt(f),
             Self::Io(error) => write!(f, "ntpq: read: {error}"),
         }
@@ -51,6 +57,9 @@ impl From<io::Error> for Failure {
 pub(super) trait Ask {
     /// The response to one request.
     fn ask(&mut self, opcode: Opcode, association: u16, data: &[u8]) -> Result<Response, Failure>;
+
+    /// Signs what is asked from now on, or does not; the responses must be signed as well.
+    fn sign_with(&mut self, _key: Option<Key>) {}
 
     /// Variables of an association, or of the system (0), with its status word: those named, in the
     /// server's order, or its usual ones.
@@ -98,6 +107,9 @@ pub(super) struct Session {
     name: String,
     timeout: Duration,
     sequence: u16,
+    key: Option<Key>,
+    /// Responses that should have been signed.
+    unsigned: bool,
 }
 
 impl Session {
@@ -109,7 +121,7 @@ impl Session {
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(server)?;
-        Ok(Self { socket, name: name.to_owned(), timeout, sequence: 0 })
+        Ok(Self { socket, name: name.to_owned(), timeout, sequence: 0, key: None, unsigned: false })
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -117,7 +129,7 @@ impl Session {
     }
 
     /// Takes datagrams until the response is whole, or the time is over.
-    fn collect(&self, assembly: &mut Assembly) -> Result<Option<Response>, Failure> {
+    fn collect(&mut self, assembly: &mut Assembly) -> Result<Option<Response>, Failure> {
         let mut deadline = Instant::now() + self.timeout;
         let mut buffer = [0; DATAGRAM_MAX];
         loop {
@@ -131,8 +143,14 @@ impl Session {
                 Err(error) if is_passing(&error) => continue,
                 Err(error) => return Err(error.into()),
             };
+            let datagram = &buffer[..received];
+            // Who does not know the key cannot sign that it refuses.
+            if self.key.as_ref().is_some_and(|key| !is_error(datagram) && !is_signed(datagram, key)) {
+                self.unsigned = true;
+                continue;
+            }
             let had_begun = assembly.has_begun();
-            match assembly.take(&buffer[..received]) {
+            match assembly.take(datagram) {
                 Answer::Whole(response) => return Ok(Some(response)),
                 Answer::Refused(code) => return Err(Failure::Refused(code)),
                 Answer::Incomplete if assembly.has_begun() && !had_begun => {
@@ -145,12 +163,21 @@ impl Session {
 }
 
 impl Ask for Session {
+    fn sign_with(&mut self, key: Option<Key>) {
+        self.key = key;
+    }
+
     fn ask(&mut self, opcode: Opcode, association: u16, data: &[u8]) -> Result<Response, Failure> {
+        self.unsigned = false;
         for attempt in 1..=TRIES {
             // A number of its own for every try: a late answer to the first must not mix with the second's.
             self.sequence = self.sequence.wrapping_add(1);
             let mut assembly = Assembly::new(opcode, self.sequence, association);
-            self.socket.send(&request(opcode, self.sequence, association, data))?;
+            let question = request(opcode, self.sequence, association, data);
+            self.socket.send(&match &self.key {
+                Some(key) => signed(question, key),
+                None => question,
+            })?;
             match self.collect(&mut assembly)? {
                 Some(response) => return Ok(response),
                 None if attempt < TRIES => {}
@@ -160,6 +187,9 @@ impl Ask for Session {
                 }
                 None => {}
             }
+        }
+        if let Some(key) = self.key.as_ref().filter(|_| self.unsigned) {
+            return Err(Failure::NotSigned(key.id()));
         }
         super::complain(format_args!("{}: timed out, nothing received", self.name));
         Err(Failure::Silent)

@@ -75,8 +75,8 @@ fn is_asked_from(served: IpAddr, source: &Association) -> bool {
         || (served.is_unspecified() && !local.is_unspecified() && served.is_ipv4() == local.is_ipv4())
 }
 
-/// All entries of an access list, the most specific first, IPv4 before IPv6. Those who asked lately are counted
-/// to the one that held for them.
+/// All entries of an access list, the most specific first, IPv4 before IPv6. Those who asked lately are
+/// counted to the one that held for them.
 pub(super) fn restrictions(access: &AccessList, clients: impl Iterator<Item = Observed>) -> Vec<Restriction> {
     let mut hits = Hits::default();
     for client in clients {
