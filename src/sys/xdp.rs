@@ -8,7 +8,7 @@ use std::time::Duration;
 use aya::maps::MapError;
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 /// Where in the kernel a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,17 @@ pub fn attach(program: &mut Xdp, ifindex: u32, mode: Mode) -> Result<Attachment,
     let id = program.attach_to_if_index(ifindex, mode)?;
     let link = program.take_link(id)?;
     Ok(Attachment { _link: link.try_into().map_err(|_| LoadError::Missing("link"))? })
+}
+
+/// Loads one program of an object and puts it on an interface.
+///
+/// # Errors
+/// As [`program`] and [`attach`]; or the kernel does not take it.
+pub fn load_and_attach(object: &[u8], name: &'static str, ifindex: u32) -> Result<Attachment, LoadError> {
+    let mut ebpf = EbpfLoader::new().load(object)?;
+    let program = program(&mut ebpf, name)?;
+    program.load()?;
+    attach(program, ifindex, Mode::Native)
 }
 
 /// Runs a program on one frame that arrives on the loopback interface, without sending anything: the action,

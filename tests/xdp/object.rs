@@ -6,8 +6,9 @@ use std::path::Path;
 use md5::{Digest, Md5};
 
 /// What an object's digest is of, as build.sh has it: its source, and what that includes.
-const OBJECTS: [&[&str]; 2] = [
+const OBJECTS: [&[&str]; 3] = [
     &["src/xdp/responder.bpf.c", "src/xdp/responder.h", "src/xdp/bpf.h"],
+    &["bench/src/xdp/programs.bpf.c", "src/xdp/responder.bpf.c", "src/xdp/responder.h", "src/xdp/bpf.h"],
     &["loadgen/src/xdp/load.bpf.c", "loadgen/src/xdp/load.h", "src/xdp/bpf.h"],
 ];
 

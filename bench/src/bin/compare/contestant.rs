@@ -2,6 +2,7 @@
 //! own, in the foreground.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +11,7 @@ use clap::ValueEnum;
 
 use super::control::Control;
 use super::packages::{Package, Program};
-use super::rig::SERVER;
+use super::rig::{SERVER, SOURCES};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,10 +30,18 @@ pub(super) enum Contestant {
     #[value(name = "echo-mmsg")]
     EchoMmsg,
     PlainThread,
+    NtpringXdp,
+    /// With the rate limit that public servers have.
+    NtpringXdpLimited,
+    /// With 10 000 lines of access list.
+    #[value(name = "ntpring-xdp-10k")]
+    NtpringXdp10k,
+    EchoXdp,
 }
 
 use Contestant::{
-    Chronyd, EchoIoUring, EchoMmsg, NtpdRs, NtpringIoUring, NtpringMmsg, Ntpsec, Openntpd, PlainThread,
+    Chronyd, EchoIoUring, EchoMmsg, EchoXdp, NtpdRs, NtpringIoUring, NtpringMmsg, NtpringXdp, NtpringXdp10k,
+    NtpringXdpLimited, Ntpsec, Openntpd, PlainThread,
 };
 
 /// Where everything that is started lies.
@@ -54,6 +63,13 @@ const NTPSEC: &str = "restrict default nomodify noquery\nunrestrict default limi
 
 const NTPRING: &str = "restrict default nomodify noquery\nserver 127.127.1.0\nfudge 127.127.1.0 stratum 3\n";
 
+/// As public servers have it.
+const LIMITED: &str = "restrict default kod limited nomodify nopeer noquery\nserver 127.127.1.0\n\
+                       fudge 127.127.1.0 stratum 3\n";
+
+/// Lines of the long access list. Each allows what these requests need, inside of what they come from.
+const LINES: usize = 10_000;
+
 const NTPD_RS: &str = "[observability]\nlog-level = \"warn\"\n\n[synchronization]\nlocal-stratum = 3\n\n\
                        [[server]]\nlisten = \"0.0.0.0:123\"\n";
 
@@ -65,8 +81,21 @@ const OPENNTPD: &str = "mount --bind passwd /etc/passwd && mount --bind group /e
                         && exec \"$0\" -d -f openntpd.conf";
 
 impl Contestant {
-    pub(super) const ALL: [Self; 9] =
-        [Chronyd, Ntpsec, Openntpd, NtpdRs, NtpringIoUring, NtpringMmsg, EchoIoUring, EchoMmsg, PlainThread];
+    pub(super) const ALL: [Self; 13] = [
+        Chronyd,
+        Ntpsec,
+        Openntpd,
+        NtpdRs,
+        NtpringIoUring,
+        NtpringMmsg,
+        NtpringXdp,
+        NtpringXdpLimited,
+        NtpringXdp10k,
+        EchoIoUring,
+        EchoMmsg,
+        EchoXdp,
+        PlainThread,
+    ];
 
     /// The name in tables, on the command line and in JSON.
     pub(super) fn name(self) -> String {
@@ -75,19 +104,29 @@ impl Contestant {
 
     /// Whether its replies carry the time; a control's do not.
     pub(super) fn tells_time(self) -> bool {
-        !matches!(self, EchoIoUring | EchoMmsg)
+        !matches!(self, EchoIoUring | EchoMmsg | EchoXdp)
+    }
+
+    /// Whether it answers in the network driver: its rate is more than sockets can ask for.
+    pub(super) fn in_driver(self) -> bool {
+        matches!(self, NtpringXdp | NtpringXdpLimited | NtpringXdp10k | EchoXdp)
+    }
+
+    /// Whether what it does depends on who asks, so that many must.
+    pub(super) fn knows_sources(self) -> bool {
+        matches!(self, NtpringXdpLimited | NtpringXdp10k)
     }
 
     /// Whether it prints a line of counters when it is asked to.
     pub(super) fn has_counters(self) -> bool {
-        matches!(self, NtpringIoUring | NtpringMmsg)
+        matches!(self, NtpringIoUring | NtpringMmsg | NtpringXdp | NtpringXdpLimited | NtpringXdp10k)
     }
 
-    /// The command that runs it on `core`.
+    /// The command that runs it on `core`, to serve what comes over `link`.
     ///
     /// # Errors
     /// It is nowhere to be had.
-    pub(super) fn command(self, places: &Places, core: usize) -> Result<Command, String> {
+    pub(super) fn command(self, places: &Places, core: usize, link: &str) -> Result<Command, String> {
         let mut command = match self {
             Chronyd => chronyd(places, core)?,
             Ntpsec => ntpsec(places, core)?,
@@ -99,8 +138,12 @@ impl Contestant {
                 ntp_daemon.arg("--config").arg(write(places, "ntpd-rs.toml", NTPD_RS)?);
                 ntp_daemon
             }
-            NtpringIoUring => ntpring(places, core, "io_uring")?,
-            NtpringMmsg => ntpring(places, core, "mmsg")?,
+            NtpringIoUring => ntpring(places, core, "io_uring", NTPRING)?,
+            NtpringMmsg => ntpring(places, core, "mmsg", NTPRING)?,
+            NtpringXdp => in_driver(ntpring(places, core, "io_uring", NTPRING)?, link),
+            NtpringXdpLimited => in_driver(ntpring(places, core, "io_uring", LIMITED)?, link),
+            NtpringXdp10k => in_driver(ntpring(places, core, "io_uring", &long_list())?, link),
+            EchoXdp => control(core, Control::EchoXdp)?,
             EchoIoUring => control(core, Control::EchoIoUring)?,
             EchoMmsg => control(core, Control::EchoMmsg)?,
             PlainThread => control(core, Control::Plain)?,
@@ -146,11 +189,30 @@ fn openntpd(places: &Places, core: usize) -> Result<Command, String> {
     Ok(unshare)
 }
 
-fn ntpring(places: &Places, core: usize, datapath: &str) -> Result<Command, String> {
+fn ntpring(places: &Places, core: usize, datapath: &str, conf: &str) -> Result<Command, String> {
     let mut ntpring = command(Some(core), places.programs.join("ntpring"));
     ntpring.args(["serve", "-x", "--cpus", &core.to_string(), "--datapath", datapath, "-c"]);
-    ntpring.arg(write(places, "ntpring.conf", NTPRING)?);
+    ntpring.arg(write(places, "ntpring.conf", conf)?);
     Ok(ntpring)
+}
+
+/// The same, answering in the driver of this link.
+fn in_driver(mut ntpring: Command, link: &str) -> Command {
+    ntpring.args(["--xdp", "native", "-i", link]);
+    ntpring
+}
+
+/// A configuration with a line about each of many networks that requests come from, and hosts in them.
+fn long_list() -> String {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut line = || {
+        let length = random.u32(20..=32);
+        let mask = u32::MAX << (32 - length);
+        let network = SOURCES.0.to_bits() | random.u32(..) >> SOURCES.1;
+        let [network, mask] = [network & mask, mask].map(Ipv4Addr::from_bits);
+        format!("restrict {network} mask {mask} nomodify noquery\n")
+    };
+    (0..LINES).map(|_| line()).collect::<String>() + NTPRING
 }
 
 /// This program, as one of its own controls.

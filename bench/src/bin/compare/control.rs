@@ -7,8 +7,10 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::thread;
 
 use bench::requests;
+use bench::xdp::Attachable;
 use clap::ValueEnum;
 use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, sockopt};
 use nix::sys::time::TimeSpec;
@@ -16,6 +18,7 @@ use ntpring::datapath::{Datapath, Mmsg, SystemClock, Uring};
 use ntpring::limits;
 use ntpring::server::{Clock, Datagram, Responder, ServingState, Verdict};
 use ntpring::snapshot::Publisher;
+use ntpring::sys::interfaces;
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
 use ntpring::wire::{HEADER_LEN, LeapIndicator, Mode, NtpTimestamp, Packet};
 
@@ -26,6 +29,7 @@ use super::rig::SERVER;
 pub(super) enum Control {
     EchoIoUring,
     EchoMmsg,
+    EchoXdp,
     Plain,
 }
 
@@ -35,6 +39,7 @@ impl Control {
         match self {
             Self::EchoIoUring => "echo-io-uring",
             Self::EchoMmsg => "echo-mmsg",
+            Self::EchoXdp => "echo-xdp",
             Self::Plain => "plain",
         }
     }
@@ -45,6 +50,7 @@ impl Control {
         match self {
             Self::EchoIoUring => echo(Uring::new([serving(address.into())?].into())?),
             Self::EchoMmsg => echo(Mmsg::new([serving(address.into())?].into())),
+            Self::EchoXdp => echo_in_driver(),
             Self::Plain => plain(address),
         }
     }
@@ -60,6 +66,16 @@ fn echo(mut path: impl Datapath) -> io::Result<()> {
     loop {
         path.wait(limits::TICK)?;
         path.drain(|datagram| answer(datagram.buf))?;
+    }
+}
+
+/// The program does it all.
+fn echo_in_driver() -> io::Result<()> {
+    let own = interfaces::addresses()?.into_iter().find(|own| own.address.ip() == SERVER);
+    let own = own.ok_or_else(|| io::Error::other(format!("no interface has {SERVER}")))?;
+    let _echo = Attachable::Echo.attach(&own.interface)?;
+    loop {
+        thread::park();
     }
 }
 

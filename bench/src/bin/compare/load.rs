@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::INTERRUPTED;
 use super::contestant::Places;
-use super::rig::{Rig, SERVER};
+use super::rig::{Rig, SERVER, SOURCES};
 use super::running::{PAUSE, Running};
 
 /// Requests that are unanswered at any time in the closed loop: enough to keep a server busy, few enough for
@@ -34,6 +34,17 @@ pub(super) enum Load {
     Closed,
     /// So many per second, whatever the server does.
     Open(u64),
+    /// As many as the generator can send, past its sockets, whatever the server does.
+    Flood,
+}
+
+/// What moves its datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    /// The one that it chooses itself; requests and replies have the kernel's stamps.
+    Sockets,
+    /// Several times as fast.
+    Xdp,
 }
 
 /// What has come back.
@@ -93,8 +104,10 @@ pub(super) fn run(
             rate = requests.to_string();
             words.extend(["--rate", &rate]);
         }
+        Load::Flood => words.push("--max"),
     }
-    outcome(&ntpload(&words, rig, places, running, stop)?)
+    let engine = if matches!(load, Load::Flood) { Engine::Xdp } else { Engine::Sockets };
+    outcome(&ntpload(&words, engine, rig, places, running, stop)?)
 }
 
 /// Finds the highest lossless rates of the server that runs, which are below `saturated` or little above.
@@ -121,7 +134,8 @@ pub(super) fn search(
         "--confirmations",
         &confirmations.to_string(),
     ];
-    let result = ntpload(&words, rig, places, running, stop)?;
+    let engine = if running.contestant.in_driver() { Engine::Xdp } else { Engine::Sockets };
+    let result = ntpload(&words, engine, rig, places, running, stop)?;
     let rate = |max_loss: f64| {
         // The two limits that ntpload searches unless told otherwise.
         let results = result["results"].as_array()?;
@@ -133,6 +147,7 @@ pub(super) fn search(
 /// Runs ntpload to its end; its result.
 fn ntpload(
     words: &[&str],
+    engine: Engine,
     rig: &Rig,
     places: &Places,
     running: &mut Running,
@@ -141,10 +156,14 @@ fn ntpload(
     let fail = |error: &dyn std::fmt::Display| format!("ntpload: {error}");
     let (file, log) = (places.scratch.join("ntpload.json"), places.scratch.join("ntpload.log"));
     let _ = fs::remove_file(&file);
+    running.give_way_to_sockets(rig, engine == Engine::Sockets)?;
+    let sources = format!("{}/{}", SOURCES.0, SOURCES.1);
     // It pins its own thread; were it pinned as a whole, it would think that it must not spin.
     let mut ntpload = command(None, places.programs.join("ntpload"));
     ntpload
         .args(words)
+        .args(if engine == Engine::Xdp { &["--engine", "xdp"][..] } else { &[] })
+        .args(running.contestant.knows_sources().then_some(["--sources", &sources]).iter().flatten())
         .args([&SERVER.to_string(), "--cpus", &rig.cores[1].to_string(), "--timeout", TIMEOUT, "--json"])
         .arg(&file)
         .stdin(Stdio::null())

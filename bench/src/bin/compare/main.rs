@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench::machine::Machine;
 use clap::Parser;
@@ -54,7 +54,7 @@ struct Options {
     /// Seconds of a whole run, to see that it works: the figures mean nothing
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
-    /// Rounds; each starts every server anew, in another order [default: 3]
+    /// Rounds; each starts every server anew, in another order [default: 3, with --quick 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Only these servers
@@ -83,8 +83,8 @@ impl Options {
             confirmations,
         };
         let (rounds, slices, slice, search) = match (self.smoke, self.quick) {
-            (true, _) => (1, 1, 150, search(100, 50, 1)),
-            (_, true) => (3, 3, 300, search(300, 6, 1)),
+            (true, _) => (1, 1, 250, search(100, 50, 1)),
+            (_, true) => (2, 3, 300, search(250, 8, 1)),
             _ => (3, 7, 500, search(1000, 3, 2)),
         };
         Effort {
@@ -140,7 +140,9 @@ fn run(options: &Options) -> Result<(), String> {
     if let Some(seconds) = options.overload {
         return overload::run(&bench, &options.contestants(), Duration::from_secs(seconds.into()), &machine);
     }
+    let begin = Instant::now();
     let rows = compare(&bench, &options.contestants())?;
+    eprintln!("compare: measured for {:.0} s", begin.elapsed().as_secs_f64());
     print!("{}", report::markdown(&rows, &machine, &bench.effort));
     if let Some(path) = &options.json {
         fs::write(path, format!("{:#}\n", report::json(&rows, &machine)))

@@ -95,8 +95,9 @@ impl Bench<'_> {
     pub(super) fn round(&self, contestant: Contestant, reference: Option<f64>) -> Result<Round, String> {
         let mut running = self.start(contestant)?;
         // The first requests find cold caches and an idle core.
-        self.slice(&mut running, Load::Closed, Duration::from_millis(200))?;
-        let saturated = self.slices(&mut running, Load::Closed)?;
+        let most = if contestant.in_driver() { Load::Flood } else { Load::Closed };
+        self.slice(&mut running, most, Duration::from_millis(200))?;
+        let saturated = self.slices(&mut running, most)?;
         let lossless = self.search(&mut running, saturated.outcome.answered)?;
         let reference = reference.unwrap_or_else(|| lossless.reference(&saturated));
         let mut moderate =

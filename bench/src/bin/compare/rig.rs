@@ -5,11 +5,13 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bench::namespace::Namespace;
+use bench::namespace::{Namespace, command};
+use bench::xdp::Attachable;
+use ntpring::sys::xdp::Attachment;
 
 use super::packages;
 use super::process;
@@ -17,6 +19,8 @@ use super::process;
 /// The server's address; the wire has no other end than the generator.
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const GENERATOR: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+/// What requests come from where many must ask: addresses behind the generator, and their prefix's length.
+pub(super) const SOURCES: (Ipv4Addr, u32) = (Ipv4Addr::new(10, 128, 0, 0), 9);
 
 /// How a receive thread shares its core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +37,12 @@ pub(super) struct Rig {
     pub(super) generator: Namespace,
     /// The core of the server, and that of the generator.
     pub(super) cores: [usize; 2],
+    /// The server's end of the wire, and the generator's.
+    pub(super) links: [String; 2],
     /// The receive thread of the server's end.
     receiver: u32,
+    /// What keeps the server's core awake.
+    awake: Child,
 }
 
 impl Rig {
@@ -57,10 +65,15 @@ impl Rig {
             namespace.run(features)?;
             thread_napi(namespace, link)?;
         }
-        let rig = Self { server, generator, cores, receiver: receive_thread(&here)? };
+        let (network, length) = SOURCES;
+        generator.ip(&format!("route add local {network}/{length} dev lo"))?;
+        server.ip(&format!("route add {network}/{length} via {GENERATOR}"))?;
+        let receiver = receive_thread(&here)?;
+        let replies = receive_thread(&there)?;
+        let awake = keep_awake(&server, cores[0])?;
+        let rig = Self { server, generator, cores, links: [here, there], receiver, awake };
         let [server_core, generator_core] = cores;
         pin(rig.receiver, server_core)?;
-        let replies = receive_thread(&there)?;
         pin(replies, generator_core)?;
         // The generator never sleeps; replies must not wait for its time slice to end.
         schedule(replies, Receive::AsInterrupt)?;
@@ -73,10 +86,35 @@ impl Rig {
         schedule(self.receiver, receive)
     }
 
+    /// Lets sockets at the generator's end receive what a driver sends, until the result is dropped.
+    pub(super) fn pass_everything(&self) -> io::Result<Attachment> {
+        let link = self.links[1].clone();
+        self.generator.inside(move || Attachable::Pass.attach(&link))
+    }
+
     /// CPU time of the receive thread of the server's end.
     pub(super) fn receiver_cpu(&self) -> Result<Duration, String> {
         process::cpu_of(self.receiver).ok_or_else(|| "the receive thread of the server's link is gone".into())
     }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.awake.kill();
+        let _ = self.awake.wait();
+    }
+}
+
+/// Lets a core do nothing at the lowest priority there is, which whatever else wants the core does not
+/// notice. An idle one is woken for each request, and waking it takes a virtual machine longer than anything
+/// that is measured here; the generator's core never sleeps, so that would be in T2 and not in T4: an error
+/// of the server's clock that is none.
+fn keep_awake(namespace: &Namespace, core: usize) -> io::Result<Child> {
+    let mut spin = command(Some(core), "chrt");
+    spin.args(["--idle", "0", "sh", "-c", "while :; do :; done"]);
+    spin.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    namespace.spawn(spin)
 }
 
 /// Makes the kernel receive on a thread. /sys shows the links of the namespace that it was mounted in.

@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bench::requests;
+use ntpring::sys::xdp::Attachment;
 use ntpring::wire::HEADER_LEN;
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub(super) struct Running {
     pub(super) contestant: Contestant,
     child: Child,
     log: PathBuf,
+    /// What lets sockets receive from its driver; it goes when the server has ended, and not before.
+    pass: Option<Attachment>,
 }
 
 impl Running {
@@ -43,12 +46,23 @@ impl Running {
         patience: Option<Duration>,
         stop: &AtomicBool,
     ) -> Result<Self, String> {
-        let command = contestant.command(places, rig.cores[0])?;
+        let command = contestant.command(places, rig.cores[0], &rig.links[0])?;
         let log = places.scratch.join(format!("{}.log", contestant.name()));
         let child = spawn(rig, command, &log)?;
-        let mut running = Self { contestant, child, log };
+        let mut running = Self { contestant, child, log, pass: None };
+        running.give_way_to_sockets(rig, true)?;
         running.wait_for_answer(rig, patience.unwrap_or(PATIENCE), stop)?;
         Ok(running)
+    }
+
+    /// Whether sockets are to receive what its driver sends, or a generator that has a program of its own.
+    pub(super) fn give_way_to_sockets(&mut self, rig: &Rig, sockets: bool) -> Result<(), String> {
+        if !sockets {
+            self.pass = None;
+        } else if self.contestant.in_driver() && self.pass.is_none() {
+            self.pass = Some(rig.pass_everything().map_err(|error| error.to_string())?);
+        }
+        Ok(())
     }
 
     fn wait_for_answer(&mut self, rig: &Rig, patience: Duration, stop: &AtomicBool) -> Result<(), String> {
