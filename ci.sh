@@ -200,7 +200,7 @@ fuzz() {
     local name
     install_tool cargo-fuzz
     # Without a sanitizer the targets build on stable Rust. What is found interesting goes below target, not among the seeds.
-    for name in packet responder ntp_conf key_file control ntpq; do
+    for name in packet responder client ntp_conf key_file control ntpq; do
         say "fuzz: $name for ${FUZZ_SECONDS:-600} s"
         mkdir -p "$target/corpus/$name"
         cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$name" "$target/corpus/$name" "tests/fuzz/seeds/$name" -- \

@@ -19,11 +19,15 @@ const BURST: u8 = 6;
 const BURST_SPACING: f64 = 2.0;
 
 /// A burst waits for the reply to its first request. Without one the first request is tried again after so
-/// many seconds, then after twice as many, up to the poll interval.
-const FIRST_RETRY: f64 = 16.0;
+/// many seconds, then after twice as many, up to the poll interval: one lost packet is soon made good, and a
+/// server that is not there is left in peace.
+const FIRST_RETRY: f64 = BURST_SPACING;
 
 /// RFC 5905 §13's NTP_UNREACH: after so many polls without an answer a source is asked less often.
 const UNREACH: u32 = 12;
+
+/// So many samples in a row that waited too long are a queue.
+const QUEUE: u32 = 2;
 
 /// How far stamps may be from the packets' passing, beside what the clock can tell apart.
 const KERNEL_STAMP: f64 = 2e-6;
@@ -97,6 +101,8 @@ pub(super) struct Association {
     /// The server wants no bursts.
     may_burst: bool,
     was_answered: bool,
+    /// Samples in a row that waited too long on the way.
+    queued: u32,
 }
 
 impl Association {
@@ -132,6 +138,7 @@ impl Association {
             tries: 0,
             may_burst: options.iburst,
             was_answered: true,
+            queued: 0,
             options,
         }
     }
@@ -387,14 +394,25 @@ impl Association {
         }
         let on_wire = OnWire::new(datagram.sent, reply, datagram.received);
         let verdict = self.measure(on_wire, datagram, now, clock);
+        if verdict != Verdict::Congested {
+            self.queued = 0;
+        }
         match verdict {
             _ if self.is_bursting() => {}
             Verdict::Accepted => self.poll.adapt(&self.estimator),
             // Something moved, or seems to have: to find out must not take hours.
             Verdict::Doubtful | Verdict::Restarted => self.ask_soon(now.monotonic),
-            Verdict::Congested => {}
+            Verdict::Congested => self.waited_in_a_queue(),
         }
         Outcome::Sample { verdict, is_new }
+    }
+
+    /// A queue lasts, and some packets slip through: twice as many requests find them twice as soon.
+    fn waited_in_a_queue(&mut self) {
+        self.queued = self.queued.saturating_add(1);
+        if self.queued == QUEUE {
+            self.poll.hasten();
+        }
     }
 
     fn measure(&mut self, on_wire: OnWire, datagram: &Received<'_>, now: Now, clock: ClockFacts) -> Verdict {

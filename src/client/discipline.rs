@@ -20,8 +20,9 @@ const FAST_CORRECTIONS: u32 = 8;
 const FAST_SLEW: f64 = 1.0;
 
 /// Later ones are spread out, because slews are errors of the frequency: over as long as the last correction
-/// is ago, but no less and no more than this, in seconds.
-const SLOW_SLEW: (f64, f64) = (32.0, 64.0);
+/// is ago, or half as long where that is more than a minute; but no less and no more than this, in seconds.
+const SLOW_SLEW: (f64, f64) = (32.0, 256.0);
+const MINUTE: f64 = 64.0;
 
 /// A slew beyond ±500 ppm is never planned for longer, in seconds: who kills the process in the middle leaves
 /// a clock that runs on so.
@@ -252,7 +253,8 @@ impl Discipline {
     /// Lets the clock run with frequency correction `base` and, if something remains, slewed towards it.
     fn plan(&mut self, base: f64, now: Duration, actions: &mut VecDeque<Action>) {
         let is_fast = self.is_acquiring();
-        let longest = if is_fast { FAST_SLEW } else { self.spacing.clamp(SLOW_SLEW.0, SLOW_SLEW.1) };
+        let spread = self.spacing.min(MINUTE).max(self.spacing / 2.0).clamp(SLOW_SLEW.0, SLOW_SLEW.1);
+        let longest = if is_fast { FAST_SLEW } else { spread };
         let limit = self.settings.max_slew_ppm * 1e-6;
         let wanted = (self.remaining / longest).clamp(-limit, limit);
         let rate = if self.remaining.abs() < NEGLIGIBLE {

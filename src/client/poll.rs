@@ -62,6 +62,12 @@ impl Poll {
         self.exponent = (self.exponent + 1).min(self.maxpoll);
     }
 
+    /// Twice as often, if that is allowed.
+    pub(super) fn hasten(&mut self) {
+        self.exponent = self.exponent.saturating_sub(1).max(self.minpoll);
+        self.samples = 0;
+    }
+
     /// Something happened to the clock: ask as often as is allowed.
     pub(super) fn hurry(&mut self) {
         self.exponent = self.minpoll;

@@ -103,29 +103,71 @@ fn e5_ntpdig_and_ntpdate_accept_replies_signed_with_each_key() {
     }
 }
 
+/// ntpsec's ntpd, which asks over both families and signs with this key.
+fn ntpd(scene: &Scene, key: u16, keys: &str) -> Daemon {
+    let mut ntpd = lasting_client("ntpsec", "ntpd").expect("it was looked for");
+    let access = "restrict default nomodify nopeer noquery\nrestrict 127.0.0.1\nrestrict ::1\n";
+    let servers: String = SERVER.map(|address| format!("server {address} iburst key {key}\n")).concat();
+    let text = format!("{access}keys {keys}\ntrustedkey 1 2 3\n{servers}");
+    ntpd.args(["-n", "-c", &write(&format!("ntpd-{key}.conf"), &text)]);
+    Daemon::spawn(&scene.client, ntpd)
+}
+
+/// ntpd's associations, as its own ntpq shows them: condition, authentication and reachability.
+fn associations(scene: &Scene) -> Vec<String> {
+    let mut ntpq = client("ntpsec", "ntpq").expect("it was looked for");
+    ntpq.args(["-c", "associations", "127.0.0.1"]);
+    let table = scene.client.run(ntpq).text;
+    table.lines().filter(|line| line.contains(" yes ") || line.contains(" no ")).map(str::to_owned).collect()
+}
+
+fn has_ntpd() -> bool {
+    lasting_client("ntpsec", "ntpd").is_some() && find("ntpsec", "ntpq").is_some()
+}
+
 #[test]
-fn e5_ntpd_takes_us_for_authenticated() {
-    let (Some(mut ntpd), Some(_)) = (lasting_client("ntpsec", "ntpd"), find("ntpsec", "ntpq")) else {
+fn e5_ntpd_takes_us_for_authenticated_with_each_key() {
+    if !has_ntpd() {
         return;
-    };
+    }
     let Some(scene) = Scene::new() else { return };
     let (server, _) = serve(&scene.server, "ntpd", "");
     let theirs = write("ntpd.client", KEYS);
-    let access = "restrict default nomodify nopeer noquery\nrestrict 127.0.0.1\nrestrict ::1\n";
-    let text = format!("{access}keys {theirs}\ntrustedkey 1 2 3\nserver {} iburst key 2\n", SERVER[0]);
-    ntpd.args(["-n", "-c", &write("ntpd.conf", &text)]);
-    let ntpd = Daemon::spawn(&scene.client, ntpd);
-    let deadline = Instant::now() + Duration::from_secs(25);
-    loop {
-        let mut ntpq = client("ntpsec", "ntpq").expect("it was found above");
-        ntpq.args(["-c", "associations", "127.0.0.1"]);
-        let table = scene.client.run(ntpq).text;
-        if table.lines().any(|line| line.contains("  ok ") && line.contains("sys.peer")) {
-            return;
+    for key in 1..=3 {
+        let ntpd = ntpd(&scene, key, &theirs);
+        let deadline = Instant::now() + Duration::from_secs(25);
+        loop {
+            let lines = associations(&scene);
+            let is_authentic = |line: &String| line.contains(" yes ") && line.contains("  ok ");
+            let is_followed = lines.iter().any(|line| line.contains("sys.peer"));
+            if is_followed && lines.len() == SERVER.len() && lines.iter().all(is_authentic) {
+                break;
+            }
+            let of_both = format!("ntpd: {}\nserver: {}", ntpd.text(), server.text());
+            assert!(Instant::now() < deadline, "key {key}: {lines:#?}\n{of_both}");
+            std::thread::sleep(Duration::from_millis(500));
         }
-        assert!(Instant::now() < deadline, "{table}\nntpd: {}\nserver: {}", ntpd.text(), server.text());
-        std::thread::sleep(Duration::from_millis(500));
     }
+    assert_eq!(server.counters().dropped(), 0);
+}
+
+#[test]
+fn e6_ntpd_with_another_secret_gets_silence() {
+    if !has_ntpd() {
+        return;
+    }
+    let Some(scene) = Scene::new() else { return };
+    let (server, _) = serve(&scene.server, "ntpd-wrong", "");
+    let theirs = write(
+        "ntpd-wrong.client",
+        "1 MD5 another\n2 SHA1 another\n3 AES128CMAC 000102030405060708090a0b0c0d0eff\n",
+    );
+    for key in 1..=3 {
+        let before = server.counters().dropped_for("bad_mac");
+        let _ntpd = ntpd(&scene, key, &theirs);
+        server.counters_when(|counters| counters.dropped_for("bad_mac") > before + 1);
+    }
+    assert_eq!(server.counters().get("answered"), 0);
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::support::clients::lasting_client;
 use crate::support::daemon::{Daemon, ntpring};
-use crate::support::scene::{SCRATCH, Scene};
+use crate::support::scene::{SCRATCH, SERVER, Scene};
 use crate::support::upstream::Upstream;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,24 +28,29 @@ fn write(name: &str, text: &str) -> String {
     path
 }
 
-/// A client of 192.168.0.1 that signs with this key.
+/// A client of the server, over IPv4 and over IPv6, that signs with this key.
 fn client(scene: &Scene, name: &str, key: u16, keys: &str) -> Daemon {
     let keys = write(&format!("{name}.keys"), keys);
-    let text = format!("keys {keys}\ntrustedkey 1 2 3\nserver 192.168.0.1 iburst key {key}\n");
+    let servers: String = SERVER.map(|address| format!("server {address} iburst key {key}\n")).concat();
+    let text = format!("keys {keys}\ntrustedkey 1 2 3\n{servers}");
     let conf = write(&format!("{name}.conf"), &text);
     Daemon::start(&scene.client, &format!("serve -x --workers 1 -c {conf}"))
 }
 
-/// Waits until the client follows a source whose replies it found to be signed.
+/// Waits until the client follows a source, and has found the replies over both families to be signed.
 fn follows_signed(client: &Daemon, key: u64) {
     let deadline = Instant::now() + 15 * SECOND;
     loop {
-        let source = client.counters().0["associations"][0].clone();
-        if source["selection"] == "system peer" {
-            assert_eq!((&source["key"], &source["authenticated"]), (&key.into(), &true.into()), "{source}");
+        let sources = client.counters().0["associations"].clone();
+        let sources = sources.as_array().expect("a list");
+        let is_signed = |source: &Value| source["authenticated"] == true && source["reach"] != 0;
+        if sources.iter().all(is_signed) && sources.iter().any(|source| source["selection"] == "system peer")
+        {
+            assert_eq!(sources.len(), SERVER.len());
+            assert!(sources.iter().all(|source| source["key"] == key), "{sources:?}");
             return;
         }
-        assert!(Instant::now() < deadline, "key {key}: {source}\n{}", client.text());
+        assert!(Instant::now() < deadline, "key {key}: {sources:?}\n{}", client.text());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -115,8 +121,9 @@ fn what_is_not_signed_with_the_right_secret_is_never_believed() {
     let is_not_believed = |name: &str| {
         let client = client(&scene, name, 1, KEYS);
         std::thread::sleep(4 * SECOND);
-        let source = client.counters().0["associations"][0].clone();
-        assert_eq!((&source["reach"], &source["authenticated"]), (&0.into(), &false.into()), "{source}");
+        for source in client.counters().0["associations"].as_array().expect("a list") {
+            assert_eq!((&source["reach"], &source["authenticated"]), (&0.into(), &false.into()), "{source}");
+        }
     };
     // One that knows no keys answers without a code, one with another secret is silent.
     let unsigned = Upstream::new(scene.server.socket("192.168.0.1:123"), 0.0);

@@ -1,12 +1,13 @@
 //! A bank of Kalman filters, mixed by likelihood: multiple-model adaptive estimation.
 //!
 //! A clock's oscillator may wander by a part in 1e10 or in 1e6 per √s, and the network's noise be what the
-//! round trips say or less. Each filter of the bank believes one combination; whoever predicts the samples
-//! best gets the most weight. The filters never mix with each other.
+//! round trips say or less. One direction may be busier than the other, which makes slow packets wrong to one
+//! side. Each filter of the bank believes one combination; whoever predicts the samples best gets the most
+//! weight. The filters never mix with each other.
 
 use std::collections::VecDeque;
 
-use super::delays::Delays;
+use super::delays::{Blame, Delays, Split};
 use super::{Estimate, Estimator, Sample, Verdict};
 
 /// Random walk of the frequency that filters believe in: from 1e-10 per √s, in half decades.
@@ -17,8 +18,32 @@ const LEAST_WANDER: f64 = 1e-10;
 /// noisy hardly tell filters apart, and without this those that believe in anything get half the weight.
 const USUAL_WANDER: f64 = -9.0;
 
-/// How much of the noise that the round trips suggest filters believe in.
-const NOISE_SCALES: [f64; 3] = [0.5, 1.0, 2.0];
+/// How filters believe that waits are split between the two ways.
+const SPLITS: [Split; 8] = [
+    Split::Exponential { skew: 0.0 },
+    Split::Normal,
+    Split::Exponential { skew: -0.5 },
+    Split::Exponential { skew: 0.5 },
+    Split::Exponential { skew: -0.85 },
+    Split::Exponential { skew: 0.85 },
+    Split::Exponential { skew: -0.99 },
+    Split::Exponential { skew: 0.99 },
+];
+
+/// What filters believe of the network, as an index of [`SPLITS`]; how much of the noise that it suggests
+/// they believe in; and their log likelihood before any evidence.
+const NETWORKS: [(usize, f64, f64); 10] = [
+    (0, 0.5, 0.0),
+    (0, 1.0, 0.0),
+    (0, 2.0, 0.0),
+    (1, 1.0, -1.0),
+    (2, 1.0, -2.0),
+    (3, 1.0, -2.0),
+    (4, 1.0, -3.0),
+    (5, 1.0, -3.0),
+    (6, 1.0, -3.0),
+    (7, 1.0, -3.0),
+];
 
 /// What a filter's likelihood keeps of its past per sample.
 const MEMORY: f64 = 0.99;
@@ -48,6 +73,8 @@ const RECENT: usize = 8;
 #[derive(Clone, Debug)]
 struct Filter {
     wander: f64,
+    /// Which of [`SPLITS`] it believes in.
+    split: usize,
     noise_scale: f64,
     /// Log likelihood before any evidence.
     prior: f64,
@@ -60,10 +87,11 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(wander: f64, noise_scale: f64, tolerance: f64) -> Self {
-        let prior = -(wander.log10() - USUAL_WANDER).max(0.0).powi(2);
+    fn new(wander: f64, (split, noise_scale, likelihood): (usize, f64, f64), tolerance: f64) -> Self {
+        let prior = likelihood - (wander.log10() - USUAL_WANDER).max(0.0).powi(2);
         Self {
             wander,
+            split,
             noise_scale,
             prior,
             error: 0.0,
@@ -83,9 +111,9 @@ impl Filter {
         self.p22 += q * dt;
     }
 
-    fn update(&mut self, error: f64, variance: f64) {
-        let residual = error - self.error;
-        let s = self.p11 + self.noise_scale * variance;
+    fn update(&mut self, error: f64, blame: Blame) {
+        let residual = error - blame.bias - self.error;
+        let s = self.p11 + self.noise_scale * blame.variance;
         let (k1, k2) = (self.p11 / s, self.p12 / s);
         self.error += k1 * residual;
         self.frequency += k2 * residual;
@@ -121,7 +149,7 @@ impl KalmanBank {
         let wander = |step: usize| LEAST_WANDER * 10_f64.powf(step as f64 / 2.0);
         Self {
             filters: (0..WANDERS)
-                .flat_map(|step| NOISE_SCALES.map(|scale| Filter::new(wander(step), scale, tolerance)))
+                .flat_map(|step| NETWORKS.map(|network| Filter::new(wander(step), network, tolerance)))
                 .collect(),
             delays: Delays::default(),
             recent: VecDeque::new(),
@@ -133,10 +161,13 @@ impl KalmanBank {
         }
     }
 
+    /// The filters that there is reason to believe in, and how much.
     fn weights(&self) -> impl Iterator<Item = (f64, &Filter)> {
-        let best = self.filters.iter().map(|filter| filter.likelihood).fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = self.filters.iter().map(|filter| (filter.likelihood - best).exp()).sum();
-        self.filters.iter().map(move |filter| ((filter.likelihood - best).exp() / total, filter))
+        let allowed = SPLITS.map(|split| self.delays.allows(split));
+        let believed = move || self.filters.iter().filter(move |filter| allowed[filter.split]);
+        let best = believed().map(|filter| filter.likelihood).fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = believed().map(|filter| (filter.likelihood - best).exp()).sum();
+        believed().map(move |filter| ((filter.likelihood - best).exp() / total, filter))
     }
 
     /// The first sample says where the clock is; nothing says yet how fast it moves.
@@ -148,6 +179,22 @@ impl KalmanBank {
         }
         self.phase_unknown = false;
         self.accepted(1);
+    }
+
+    /// What each of [`SPLITS`] makes of a sample's round trip.
+    fn blames(&self, sample: Sample) -> [Blame; SPLITS.len()] {
+        SPLITS.map(|split| {
+            let blame = self.delays.blame(sample.delay, split);
+            Blame { variance: blame.variance + sample.stamp_error * sample.stamp_error, ..blame }
+        })
+    }
+
+    /// What they make of it together.
+    fn mean_blame(&self, blames: &[Blame; SPLITS.len()]) -> Blame {
+        self.weights().fold(Blame::default(), |mean, (weight, filter)| Blame {
+            bias: mean.bias + weight * blames[filter.split].bias,
+            variance: mean.variance + weight * blames[filter.split].variance,
+        })
     }
 
     fn accepted(&mut self, samples: u32) {
@@ -196,14 +243,16 @@ impl Estimator for KalmanBank {
 
     fn update(&mut self, sample: Sample) -> Verdict {
         let estimate = self.estimate();
-        let residual = sample.error - estimate.error;
         if !self.phase_unknown && self.is_congested(sample.delay, &estimate) {
             self.congested += 1;
-            self.delays.suspect(sample.delay, residual);
+            self.delays.suspect(sample.delay, sample.error - estimate.error);
             return Verdict::Congested;
         }
-        self.delays.push(sample.delay);
-        let variance = self.delays.variance(sample.delay) + sample.stamp_error * sample.stamp_error;
+        let residual = if self.phase_unknown { 0.0 } else { sample.error - estimate.error };
+        self.delays.push(sample.delay, residual);
+        let blames = self.blames(sample);
+        let Blame { bias, variance } = self.mean_blame(&blames);
+        let residual = sample.error - bias - estimate.error;
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -221,7 +270,7 @@ impl Estimator for KalmanBank {
             }
             self.widen(residual);
         }
-        self.filters.iter_mut().for_each(|filter| filter.update(sample.error, variance));
+        self.filters.iter_mut().for_each(|filter| filter.update(sample.error, blames[filter.split]));
         let best = self.filters.iter().map(|filter| filter.likelihood).fold(f64::NEG_INFINITY, f64::max);
         for filter in &mut self.filters {
             filter.likelihood = (filter.likelihood - best).max(-FLOOR);

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod outside;
+pub mod outside_scenario;
 pub mod path;
 pub mod random;
 pub mod run;
