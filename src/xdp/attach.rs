@@ -1,7 +1,6 @@
 //! Loads the program and puts it on interfaces; says in plain words why it cannot.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aya::maps::{Map, MapError};
 use aya::programs::Xdp;
@@ -63,9 +62,9 @@ impl Program {
         xdp::test(self.function()?, frame, out)
     }
 
-    /// Runs it again and again on the same frame, which it changes: the mean time of a run.
-    pub fn time(&self, frame: &[u8], repeat: u32) -> Result<Duration, LoadError> {
-        xdp::time(self.function()?, frame, repeat)
+    /// The object with all its programs, for those who measure its parts.
+    pub fn into_object(self) -> Ebpf {
+        self.ebpf
     }
 
     fn function(&self) -> Result<&Xdp, LoadError> {

@@ -8,10 +8,15 @@
  */
 #include "../../../src/xdp/responder.bpf.c"
 
-/* A whole request, as parts find it. */
+/* A whole request, as parts find it: its words, and last its last eight octets, which are in two of them. */
 struct request {
 	u64 words[16];
 };
+
+#define TAIL 15
+#define IPV4_LENGTH (sizeof(struct ethernet) + sizeof(struct ipv4) + UDP_LENGTH)
+#define VLAN_LENGTH (sizeof(struct vlan) + IPV4_LENGTH)
+#define IPV6_LENGTH (sizeof(struct ethernet) + sizeof(struct ipv6) + UDP_LENGTH)
 
 struct {
 	number(type, MAP_ARRAY);
@@ -78,15 +83,19 @@ static inline bool renew(struct xdp_md *context)
 	u32 first = 0;
 	const struct request *request = map_lookup(&requests, &first);
 
-	/* The octets behind the last whole word are of the transmit field, which comes back as the origin. */
-	if (!request || (void *)(word + 11) > end)
+	if (!request || (void *)word + IPV4_LENGTH > end)
 		return false;
 #pragma clang loop unroll(full)
-	for (u32 i = 0; i < 11; i++)
+	for (u32 i = 0; i < IPV4_LENGTH / 8; i++)
 		word[i] = request->words[i];
-	if ((void *)(word + 13) <= end) {
+	if ((void *)word + IPV6_LENGTH <= end) {
 		word[11] = request->words[11];
 		word[12] = request->words[12];
+		*(u64 *)((void *)word + IPV6_LENGTH - 8) = request->words[TAIL];
+	} else if ((void *)word + VLAN_LENGTH <= end) {
+		*(u64 *)((void *)word + VLAN_LENGTH - 8) = request->words[TAIL];
+	} else {
+		*(u64 *)((void *)word + IPV4_LENGTH - 8) = request->words[TAIL];
 	}
 	return true;
 }
@@ -208,12 +217,14 @@ int part_access(struct xdp_md *context)
 	struct ethernet *ethernet = (void *)(u64)context->data;
 	struct ipv4 *ip = (void *)(ethernet + 1);
 	struct prefix4 source = { .length = 32 };
-	u32 access = 0;
+	struct datagram datagram = {};
+	u32 access;
 	void *tries;
 
-	if ((void *)(ip + 1) > (void *)(u64)context->data_end)
+	if ((void *)(ip + 1) > (void *)(u64)context->data_end || !state_find(&datagram))
 		return XDP_PASS;
 	source.address = ip->source;
+	access = datagram.state->access;
 	tries = map_lookup(&access4, &access);
 	return tries && map_lookup(tries, &source) ? XDP_DROP : XDP_PASS;
 }

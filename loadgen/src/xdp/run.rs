@@ -173,13 +173,21 @@ impl Books {
         live.sent.store(due, Relaxed);
         live.answered.store(received.answered, Relaxed);
         live.lost.store(overdue.saturating_sub(settled), Relaxed);
-        if senders.iter().any(|sender| sender.left > 0) && now < self.plan.until {
-            self.sending_until = self.sending_until.max(now);
-        }
+        self.sending_until = self.sending_until.max(self.sending_until(&senders, now));
         while now >= self.plan.counts_from + SECOND * (self.seconds.len() as u64 + 1) {
             self.turn(due, received.answered, overdue.saturating_sub(settled));
         }
         self.p99
+    }
+
+    /// Until when there were requests to send, as far as is known now.
+    fn sending_until(&self, senders: &[Sender], now: u64) -> u64 {
+        if senders.iter().any(|sender| sender.left > 0) {
+            return now.min(self.plan.until);
+        }
+        // Of a schedule that is over: when one more request would have been due.
+        let end = senders.iter().map(|sender| self.plan.start + (sender.due >> 16)).max();
+        end.unwrap_or(now).min(now)
     }
 
     /// Requests whose time must be over, by what had left a timeout ago.

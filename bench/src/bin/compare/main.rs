@@ -9,6 +9,7 @@ mod load;
 mod measure;
 mod overload;
 mod packages;
+mod parts;
 mod process;
 mod report;
 mod rig;
@@ -67,6 +68,9 @@ struct Options {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     overload: Option<u32>,
+    /// What each part of the program in the driver takes by itself, instead of the table
+    #[arg(long, conflicts_with = "overload")]
+    xdp_parts: bool,
     /// Where ntpring and ntpload are [default: they are built, beside this program]
     #[arg(long, value_name = "DIRECTORY")]
     programs: Option<PathBuf>,
@@ -127,6 +131,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), String> {
+    if options.xdp_parts {
+        return parts::run(&Machine::here());
+    }
     let stop = watch_signals()?;
     let cores = cores()?;
     let scratch = Scratch::new()?;
