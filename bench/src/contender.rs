@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 
-use crossbeam::channel;
 use ntpring::datapath::Backend::{self, IoUring, Mmsg};
 use ntpring::datapath::{self, Datapath, SystemClock, Uring, Worker};
 use ntpring::limits;
@@ -155,7 +154,7 @@ impl Seat {
     fn worker(self) -> Worker {
         let Self { core, sockets, counters, stop } = self;
         // Nobody sends control messages here; were it so, they would be dropped and counted.
-        let (queries, _) = channel::bounded(1);
+        let (queries, _) = datapath::queries();
         // As the daemon runs it: clients are remembered.
         let monitor = Arc::new(Monitor::new(limits::MONITORED_CLIENTS, fastrand::u64(..)));
         let seed = fastrand::u64(..);

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam::channel;
-use ntpring::datapath::{Backend, SystemClock, Worker};
+use ntpring::datapath::{self, Backend, SystemClock, Worker};
 use ntpring::limits;
 use ntpring::server::{Clock, Counters, Monitor, ServingState, Totals};
 use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
@@ -155,7 +155,7 @@ impl Server {
         let system = SystemVariables::local_clock(LocalClock::default(), precision, SystemClock.now());
         let publisher = Publisher::new(ServingState { system, ..ServingState::default() });
         let (counters, stop) = (Arc::new(Counters::new()), Arc::new(AtomicBool::new(false)));
-        let (queries, _) = channel::bounded(limits::FORWARD_QUEUE);
+        let (queries, _) = datapath::queries();
         let worker = Worker {
             core,
             sockets: Arc::clone(&sockets),

@@ -54,9 +54,9 @@ impl<'k> Signature<'k> {
     }
 
     /// Ends a datagram as ntpd does: who has signed gets a signed response, who has signed wrongly is told so
-    /// by a key identifier of zero. An error has no data to be filled up.
+    /// by a key identifier of zero. An error is not filled up.
     pub(super) fn end(&self, datagram: &mut Vec<u8>) {
-        if datagram.len() > HEADER && !matches!(self, Self::Missing) {
+        if !is_error(datagram) && !matches!(self, Self::Missing) {
             datagram.resize(datagram.len().next_multiple_of(ALIGNMENT), 0);
         }
         match self {
@@ -184,7 +184,7 @@ mod tests {
             .to_vec()
         };
         let data = [header(false, 6), b"leap=0\0\0".to_vec()].concat();
-        for plain in [data, header(true, 0)] {
+        for plain in [data, header(false, 0), header(true, 0)] {
             let mut ended = plain.clone();
             Signature::By(key).end(&mut ended);
             assert!(is_signed(&ended, key) && !is_signed(&ended, keys.get(1).expect("it is there")));

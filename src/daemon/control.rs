@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Instant;
 use std::{env, fs};
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, TryRecvError};
 use tracing::warn;
 
 use super::following::Following;
@@ -22,12 +22,12 @@ use crate::control::{
     Identity, KernelClock, Lists, Monitor as MonitorView, MonitoredClient, Opcode, Outcome, Request,
     Responder, Signature, View,
 };
-use crate::datapath::{Backend, Query, SystemClock};
+use crate::datapath::{Backend, Query, QuerySender, SystemClock};
 use crate::limits;
 use crate::server::{AccessFlags, Clock, Counters, Monitor, Observed, ServingState, SocketTally};
 use crate::snapshot::Published;
 use crate::sys::socket::ServeSocket;
-use crate::sys::thread::without_signals;
+use crate::sys::thread::{without_signals, yield_to_all};
 use crate::sys::{adjtime, random};
 use crate::wire::ControlHeader;
 use crate::xdp;
@@ -71,7 +71,10 @@ impl Tally {
 }
 
 /// Starts the thread; it ends with the last worker that could send it something.
-pub(super) fn start(inbox: Receiver<Query>, sources: Sources) -> io::Result<Arc<Tally>> {
+pub(super) fn start(
+    (queries, inbox): (QuerySender, Receiver<Query>),
+    sources: Sources,
+) -> io::Result<Arc<Tally>> {
     let tally = Arc::new(Tally::default());
     let mut controller = Controller {
         responder: Responder::new(secret()?),
@@ -88,8 +91,17 @@ pub(super) fn start(inbox: Receiver<Query>, sources: Sources) -> io::Result<Arc<
     // A signal must end the sleep of the thread that looks for it.
     without_signals(|| {
         thread::Builder::new().name("control".to_owned()).spawn(move || {
-            for query in &inbox {
-                controller.answer(&query, inbox.len());
+            // Where every core is busy, time goes first; a kernel that refuses shares them out.
+            let _ = yield_to_all();
+            queries.wake(thread::current());
+            // It must not keep the queue open.
+            drop(queries);
+            loop {
+                match inbox.try_recv() {
+                    Ok(query) => controller.answer(&query, inbox.len()),
+                    Err(TryRecvError::Empty) => thread::park_timeout(limits::TICK),
+                    Err(TryRecvError::Disconnected) => break,
+                }
             }
         })
     })?;

@@ -44,7 +44,7 @@ use self::traffic::Traffic;
 use self::workers::{Crew, Workers};
 use crate::client::Settings;
 use crate::config::Family;
-use crate::datapath::Query;
+use crate::datapath::{self, Query};
 use crate::limits;
 use crate::server::ServingState;
 use crate::snapshot::Publisher;
@@ -148,7 +148,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         xdp.publish(&publisher.current());
     }
     let following = Publisher::new(client.following());
-    let (queries, inbox) = channel::bounded(limits::FORWARD_QUEUE);
+    let (queries, inbox) = datapath::queries();
     let crew = Crew {
         cores: &plan.cores,
         sockets: &sockets,
@@ -161,7 +161,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let workers = crew.start(options.datapath)?;
     let others = (client.traffic(), xdp.as_ref().map(InDriver::view));
     let status = Status {
-        control: start_control(inbox, &sockets, &workers, (&publisher, &following), others)?,
+        control: start_control(&crew, inbox, &workers, &following, others)?,
         tier: if plan.cores.is_empty() { "none" } else { workers.backend.name() },
         cores: plan.cores.clone(),
         counters: workers.counters.clone(),
@@ -197,18 +197,18 @@ fn say_configuration(options: &Options) {
 
 /// Without workers there is nobody to forward control messages, and no thread to answer them.
 fn start_control(
+    crew: &Crew<'_>,
     inbox: Receiver<Query>,
-    sockets: &WorkerSockets,
     workers: &Workers,
-    (publisher, following): (&Publisher<ServingState>, &Publisher<Following>),
+    following: &Publisher<Following>,
     (traffic, xdp): (Arc<Traffic>, Option<xdp::View>),
 ) -> io::Result<Arc<control::Tally>> {
-    if sockets.is_empty() {
+    if crew.sockets.is_empty() {
         return Ok(Arc::default());
     }
     let sources = control::Sources {
-        sockets: sockets.clone(),
-        published: publisher.subscribe(),
+        sockets: crew.sockets.clone(),
+        published: crew.publisher.subscribe(),
         following: following.subscribe(),
         counters: workers.counters.clone(),
         monitors: workers.monitors.clone(),
@@ -216,7 +216,7 @@ fn start_control(
         traffic,
         xdp,
     };
-    control::start(inbox, sources)
+    control::start((crew.queries.clone(), inbox), sources)
 }
 
 /// The daemon thread, once everything runs.

@@ -10,7 +10,7 @@ use crossbeam::channel::{self, Sender};
 use tracing::warn;
 
 use super::listen::WorkerSockets;
-use crate::datapath::{Backend, Query, Worker};
+use crate::datapath::{Backend, QuerySender, Worker};
 use crate::server::{Counters, Monitor, ServingState};
 use crate::snapshot::Publisher;
 use crate::sys::thread::interrupt_until_ended;
@@ -31,7 +31,7 @@ pub(super) struct Crew<'a> {
     pub(super) cores: &'a [usize],
     pub(super) sockets: &'a WorkerSockets,
     pub(super) publisher: &'a Publisher<ServingState>,
-    pub(super) queries: Sender<Query>,
+    pub(super) queries: QuerySender,
     /// Clients that each remembers for `mrulist`.
     pub(super) monitored: usize,
     /// Written to by a worker that ends.

@@ -4,6 +4,7 @@
 
 pub mod memory;
 mod mmsg;
+mod queries;
 mod stamp;
 mod translate;
 mod uring;
@@ -17,6 +18,7 @@ use crate::server::{Datagram, PathTally, SocketTally, Verdict};
 use crate::sys::SendChunks;
 
 pub use mmsg::Mmsg;
+pub use queries::{QuerySender, queries};
 pub use stamp::{SystemClock, to_ntp};
 pub use uring::Uring;
 pub use worker::{Backend, Query, Worker};

@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crossbeam::channel::{Sender, TrySendError};
-
 use super::stamp::{StepWatch, SystemClock};
-use super::{Datapath, Mmsg, Uring};
+use super::{Datapath, Mmsg, QuerySender, Uring};
 use crate::limits;
 use crate::server::{Counters, Datagram, Monitor, PathTally, Responder, ServingState, Verdict};
 use crate::snapshot::Published;
@@ -74,7 +72,7 @@ pub struct Worker {
     /// Who asked it.
     pub monitor: Arc<Monitor>,
     /// Where mode 6 requests go; bounded.
-    pub queries: Sender<Query>,
+    pub queries: QuerySender,
     /// Ends the thread within one tick.
     pub stop: Arc<AtomicBool>,
     /// For the random bits below the clock's precision.
@@ -136,6 +134,6 @@ impl Worker {
     /// False when the daemon is too busy to take it.
     #[cold]
     fn forward(&self, datagram: &Datagram<'_>) -> bool {
-        !matches!(self.queries.try_send(Query::copy_of(datagram)), Err(TrySendError::Full(_)))
+        self.queries.send(Query::copy_of(datagram))
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use core_affinity::CoreId;
 
+use super::check;
+
 /// The signal that ends a thread's system call. It has no other meaning here.
 const INTERRUPT: libc::c_int = libc::SIGUSR2;
 
@@ -20,6 +22,16 @@ pub fn allowed_cores() -> Vec<usize> {
 /// Keeps the calling thread on `core`; false if the kernel refuses.
 pub fn pin_to(core: usize) -> bool {
     core_affinity::set_for_current(CoreId { id: core })
+}
+
+/// Gives the calling thread no time that another one wants.
+///
+/// # Errors
+/// What the kernel says.
+pub fn yield_to_all() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `priority` is live for the length of the call; 0 is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) }).map(drop)
 }
 
 /// Runs `work` with all signals blocked: threads that it starts are never chosen to handle one.

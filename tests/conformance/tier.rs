@@ -9,9 +9,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver};
+use crossbeam::channel::Receiver;
 use ntpring::datapath::memory::Arrival;
-use ntpring::datapath::{Backend, Datapath, Query, SystemClock, Worker, memory};
+use ntpring::datapath::{self, Backend, Datapath, Query, SystemClock, Worker, memory};
 use ntpring::limits;
 use ntpring::server::{
     AccessEntry, AccessFlags, AccessList, Clock, Counters, IpPrefix, Monitor, RateLimit, Responder,
@@ -218,7 +218,7 @@ impl Sockets {
 
         let publisher = Publisher::new(state(SystemClock.now()));
         let (stop, counters) = (Arc::new(AtomicBool::new(false)), Arc::new(Counters::new()));
-        let (sender, queries) = channel::bounded(limits::FORWARD_QUEUE);
+        let (sender, queries) = datapath::queries();
         let worker = Worker {
             core: core_affinity::get_core_ids().unwrap()[0].id,
             sockets,

@@ -1,14 +1,16 @@
-//! The mode 6 responder on any bytes: it lives, answers only requests, in datagrams that are no longer than
-//! allowed, and what it says can be read back.
+//! The mode 6 responder on any bytes, signed and not: it lives, answers only requests, in datagrams that are
+//! no longer than allowed, signs what answers a signed request, and what it says can be read back.
 
 #![no_main]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use ntpring::auth::{self, KeyTable, MAC_MAX};
 use ntpring::control::{
-    Answer, Assembly, DATA_MAX, FRAGMENTS_MAX, Identity, Monitor, MonitoredClient, Opcode, Outcome, Request,
-    Responder, Statistics, View, parse,
+    Answer, Assembly, DATA_MAX, FRAGMENTS_MAX, Identity, Interface, Lists, Monitor, MonitoredClient, Opcode,
+    Outcome, Request, Responder, Restriction, Signature, Statistics, View, is_signed, parse, signed,
 };
 use ntpring::snapshot::{Discipline, SystemVariables};
 use ntpring::wire::{ControlHeader, NtpTimestamp, Precision};
@@ -16,6 +18,38 @@ use ntpring::wire::{ControlHeader, NtpTimestamp, Precision};
 const NOW: NtpTimestamp = NtpTimestamp::from_unix(1_800_000_000, 0);
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 const HEADER: usize = 12;
+
+/// The first is the control key.
+static KEYS: LazyLock<KeyTable> = LazyLock::new(|| {
+    let text = b"1 MD5 a\n2 SHA1 b\n3 AES128CMAC 000102030405060708090a0b0c0d0e0f\n";
+    auth::read(text, |_| true, &mut |fault| panic!("{fault:?}"))
+});
+
+/// More than a response has room for.
+static LISTS: LazyLock<Lists> = LazyLock::new(|| Lists {
+    interfaces: vec![
+        Interface {
+            name: "a name that is rather long".to_owned(),
+            address: CLIENT,
+            flags: 0xFFFF,
+            received: u64::MAX,
+            sent: u64::MAX,
+            send_failed: u64::MAX,
+            peers: 1000,
+            uptime: u64::MAX,
+        };
+        200
+    ],
+    restrictions: vec![
+        Restriction {
+            address: std::net::Ipv6Addr::LOCALHOST.into(),
+            length: 128,
+            hits: u64::MAX,
+            flags: "ntpport ignore noserve notrust version nopeer noepeer limited noquery".to_owned(),
+        };
+        300
+    ],
+});
 
 /// The responder's secret is known here, so that some requests have nonces that are good.
 const NONCE_REQUEST: [u8; HEADER] = [0x16, 12, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -47,12 +81,18 @@ fuzz_target!(|bytes: &[u8]| {
             maximum_depth: 600,
             entry_bytes: 64,
         },
+        lists: &LISTS,
     };
     let mut responder = Responder::new([1; 16]);
     let mut ask = |payload: &[u8]| {
         let mut replies: Vec<Vec<u8>> = Vec::new();
-        let request = Request { client: CLIENT, payload, may_list_clients: true };
+        let signature = Signature::of(payload, CLIENT.ip(), &KEYS);
+        let request =
+            Request { client: CLIENT, payload, may_list_clients: true, signature, control_key: Some(1) };
         let outcome = responder.respond(request, &view, |reply| replies.push(reply.to_vec()));
+        if let Signature::By(key) = signature {
+            assert!(replies.iter().all(|reply| is_signed(reply, key)));
+        }
         (outcome, replies)
     };
     let (_, nonce) = ask(&NONCE_REQUEST);
@@ -65,10 +105,19 @@ fuzz_target!(|bytes: &[u8]| {
         proven.extend_from_slice(&data);
         proven.resize(proven.len().next_multiple_of(4), 0);
     }
-    for payload in [bytes, &proven] {
+    // Both, rightly signed, if their data is as long as they say.
+    let with_code = |payload: &[u8]| {
+        let count = ControlHeader::parse(payload).map_or(0, |header| usize::from(header.count));
+        let whole = payload.get(..(HEADER + count).next_multiple_of(4)).unwrap_or(payload);
+        let key = KEYS.get(1 + u32::from(bytes.len() % 3 == 2)).expect("it is there");
+        signed(whole.to_vec(), key)
+    };
+    let (signed_bytes, signed_proof) = (with_code(bytes), with_code(&proven));
+    for payload in [bytes, &proven, &signed_bytes, &signed_proof] {
         let (outcome, replies) = ask(payload);
         assert!(replies.len() <= FRAGMENTS_MAX);
-        assert!(replies.iter().all(|reply| reply.len() <= HEADER + DATA_MAX && reply.len() % 4 == 0));
+        let longest = HEADER + DATA_MAX + MAC_MAX;
+        assert!(replies.iter().all(|reply| reply.len() <= longest && reply.len() % 4 == 0));
         let Ok(asked) = ControlHeader::parse(payload) else {
             assert_eq!(outcome, Outcome::Silence);
             continue;

@@ -2,10 +2,17 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
+use ntpring::auth::{self, KeyTable};
 use ntpring::control::{
-    Answer, Assembly, ClockStatus, DATA_MAX, FRAGMENTS_MAX, Opcode, PeerStatus, SystemStatus, parse,
+    Answer, Assembly, ClockStatus, DATA_MAX, FRAGMENTS_MAX, Opcode, PeerStatus, SystemStatus, is_error,
+    is_signed, parse,
 };
+
+static KEY: LazyLock<KeyTable> =
+    LazyLock::new(|| auth::read(b"1 SHA1 b\n", |_| true, &mut |fault| panic!("{fault:?}")));
 
 fuzz_target!(|bytes: &[u8]| {
     let mut assembly = Assembly::new(Opcode::ReadVariables, 1, 0);
@@ -23,6 +30,8 @@ fuzz_target!(|bytes: &[u8]| {
             header[6..8].copy_from_slice(&[0, 0]);
         }
         assembly.take(datagram);
+        is_error(datagram);
+        is_signed(&ours, KEY.get(1).expect("it is there"));
         if let Answer::Whole(response) = assembly.take(&ours) {
             assert!(response.data.len() <= FRAGMENTS_MAX * DATA_MAX.max(usize::from(u8::MAX)));
             SystemStatus(response.status).to_string();
