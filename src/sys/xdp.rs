@@ -129,7 +129,7 @@ pub fn test(program: &Xdp, frame: &[u8], out: &mut [u8]) -> Result<(u32, usize),
 /// Runs a program again and again on the same memory, which begins as `frame`: the mean time of a run.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test`](fn@test).
 pub fn time(program: &Xdp, frame: &[u8], repeat: u32) -> Result<Duration, LoadError> {
     let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
     Ok(program.test_run(options)?.duration)

@@ -5,11 +5,11 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bench::namespace::{Namespace, command};
+use bench::namespace::Namespace;
 use bench::xdp::Attachable;
 use ntpring::sys::xdp::Attachment;
 
@@ -41,8 +41,6 @@ pub(super) struct Rig {
     pub(super) links: [String; 2],
     /// The receive thread of the server's end.
     receiver: u32,
-    /// What keeps the server's core awake.
-    awake: Child,
 }
 
 impl Rig {
@@ -70,8 +68,7 @@ impl Rig {
         server.ip(&format!("route add {network}/{length} via {GENERATOR}"))?;
         let receiver = receive_thread(&here)?;
         let replies = receive_thread(&there)?;
-        let awake = keep_awake(&server, cores[0])?;
-        let rig = Self { server, generator, cores, links: [here, there], receiver, awake };
+        let rig = Self { server, generator, cores, links: [here, there], receiver };
         let [server_core, generator_core] = cores;
         pin(rig.receiver, server_core)?;
         pin(replies, generator_core)?;
@@ -96,25 +93,6 @@ impl Rig {
     pub(super) fn receiver_cpu(&self) -> Result<Duration, String> {
         process::cpu_of(self.receiver).ok_or_else(|| "the receive thread of the server's link is gone".into())
     }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.awake.kill();
-        let _ = self.awake.wait();
-    }
-}
-
-/// Lets a core do nothing at the lowest priority there is, which whatever else wants the core does not
-/// notice. An idle one is woken for each request, and waking it takes a virtual machine longer than anything
-/// that is measured here; the generator's core never sleeps, so that would be in T2 and not in T4: an error
-/// of the server's clock that is none.
-fn keep_awake(namespace: &Namespace, core: usize) -> io::Result<Child> {
-    let mut spin = command(Some(core), "chrt");
-    spin.args(["--idle", "0", "sh", "-c", "while :; do :; done"]);
-    spin.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    namespace.spawn(spin)
 }
 
 /// Makes the kernel receive on a thread. /sys shows the links of the namespace that it was mounted in.
