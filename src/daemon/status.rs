@@ -10,7 +10,9 @@ use super::control::Tally;
 use super::following::Following;
 use crate::datapath::SystemClock;
 use crate::server::{Clock, Counters, ServingState, Totals};
-use crate::snapshot::{Association, Authentication, Discipline, Published, Selection, SystemVariables};
+use crate::snapshot::{
+    Association, AssociationKind, Authentication, Discipline, Published, Selection, SystemVariables,
+};
 use crate::sys::link;
 use crate::wire::{NtpTimestamp, ReferenceId};
 use crate::xdp;
@@ -309,13 +311,15 @@ fn system(system: &SystemVariables) -> Value {
 
 /// One source; its last sample, and what became of it.
 fn association(source: &Association) -> Value {
+    // A reference clock has a name, whatever stratum it was given.
+    let named_by = if source.kind == AssociationKind::LocalClock { 0 } else { source.stratum };
     json!({
         "id": source.id,
         "host": source.host.as_deref(),
         "address": source.source.ip().to_string(),
         "stratum": source.stratum,
         "leap": source.leap as u8,
-        "refid": reference_id(source.stratum, source.reference_id),
+        "refid": reference_id(named_by, source.reference_id),
         "reach": source.reach,
         "poll_s": 1_u64 << source.host_poll.min(63),
         "offset_s": source.offset,

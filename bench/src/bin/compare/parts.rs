@@ -111,7 +111,12 @@ impl Scene {
         let own = SERVER.map(|address| {
             let mut address: SocketAddr = address.parse().expect("an address");
             address.set_port(0);
-            InterfaceAddress { interface: "lan".to_owned(), address, prefix_length: 24 }
+            InterfaceAddress {
+                interface: "lan".to_owned(),
+                address,
+                prefix_length: 24,
+                flags: Default::default(),
+            }
         });
         // Frames of test-run come over the interface with number 1.
         let link = |vlan| Link { name: "lan".to_owned(), ifindex: 1, vlan, mac: MAC, loopback: false };
