@@ -123,7 +123,12 @@ fn ask(source: IpAddr, target: SocketAddr) -> io::Result<bool> {
     let (_, request) = composer.compose(ticket);
     for _ in 0..TRIES {
         socket.send(request)?;
-        match socket.recv(&mut [0; 64]) {
+        // The end of a ring's own work interrupts a wait that has a time limit.
+        let mut answer = socket.recv(&mut [0; 64]);
+        while answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            answer = socket.recv(&mut [0; 64]);
+        }
+        match answer {
             Ok(_) => return Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),

@@ -195,7 +195,7 @@ impl Config {
     ///
     /// - `default` always has `noquery`, be there a line or not: control messages could be abused to flood a
     ///   third party, so they are for the hosts that a more specific line names.
-    /// - Nobody is `limited` but by a line, as in ntpd of ntp.org and unlike in ntpsec: many clients may share
+    /// - Nobody is `limited` but by a line, as in ntp.org's ntpd and unlike in ntpsec: many clients may share
     ///   one address.
     /// - Neither is for this host: 127.0.0.1 and ::1 have what the file's own lines give them, which is
     ///   everything if there are none. `restrict default ignore` shuts them out, as in ntpd; but they are

@@ -99,7 +99,7 @@ pub(super) fn start(
             loop {
                 match inbox.try_recv() {
                     Ok(query) => controller.answer(&query, inbox.len()),
-                    Err(TryRecvError::Empty) => thread::park_timeout(limits::TICK),
+                    Err(TryRecvError::Empty) => thread::park(),
                     Err(TryRecvError::Disconnected) => break,
                 }
             }
