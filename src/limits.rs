@@ -35,6 +35,13 @@ pub const SEND_CHUNK: usize = 24;
 /// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.
 pub const FORWARD_QUEUE: usize = 64;
 
+/// Control messages that are answered in a [`CONTROL_WINDOW`] at most: thousands a second, which no monitor
+/// asks, and a small part of a core's time, whoever floods.
+pub const CONTROL_BURST: u32 = 64;
+
+/// What [`CONTROL_BURST`] is counted in.
+pub const CONTROL_WINDOW: Duration = Duration::from_millis(10);
+
 /// Threads that look names up: so many resolver calls may hang before the next name waits for one of them.
 pub const RESOLVER_THREADS: usize = 8;
 

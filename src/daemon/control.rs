@@ -96,9 +96,13 @@ pub(super) fn start(
             queries.wake(thread::current());
             // It must not keep the queue open.
             drop(queries);
+            let mut pace = Pace::new();
             loop {
                 match inbox.try_recv() {
-                    Ok(query) => controller.answer(&query, inbox.len()),
+                    Ok(query) => {
+                        controller.answer(&query, inbox.len());
+                        pace.keep();
+                    }
                     Err(TryRecvError::Empty) => thread::park(),
                     Err(TryRecvError::Disconnected) => break,
                 }
@@ -106,6 +110,28 @@ pub(super) fn start(
         })
     })?;
     Ok(tally)
+}
+
+/// How fast control messages are answered at most. What comes faster finds the queue full, which costs the
+/// least of all.
+struct Pace {
+    window: Instant,
+    answered: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { window: Instant::now(), answered: 0 }
+    }
+
+    /// After each answer.
+    fn keep(&mut self) {
+        self.answered += 1;
+        if self.answered == limits::CONTROL_BURST {
+            thread::sleep(limits::CONTROL_WINDOW.saturating_sub(self.window.elapsed()));
+            *self = Self::new();
+        }
+    }
 }
 
 /// Codes of control messages.
