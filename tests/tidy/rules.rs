@@ -307,11 +307,13 @@ fn sizes(source: &Source, report: &mut impl FnMut(usize, String)) {
 /// What is open is an issue, not a comment; what cannot run says so at run time.
 fn unfinished(source: &Source, report: &mut impl FnMut(usize, String)) {
     for (number, line) in source.lines.iter().enumerate() {
+        // The words that are looked for: none of them is left here.
         for word in ["TODO", "FIXME", "XXX"] {
             if has_word(&line.comment, word) || has_word(&line.code, word) {
                 report(number, format!("{word} is left"));
             }
         }
+        // Not ignored here: what this says of a test that is.
         if line.code.contains("#[ignore") {
             report(number, "#[ignore] hides a test; skip it loudly instead".to_owned());
         }
