@@ -32,7 +32,7 @@ pub const SEND_CHUNK_CALM: usize = 1;
 /// one kernel entry per 16 answers.
 pub const SEND_CHUNK: usize = 24;
 
-/// Mode 6 requests that may wait for the daemon thread; more are dropped and counted.
+/// Mode 6 requests that may wait for the control thread; more are dropped and counted.
 pub const FORWARD_QUEUE: usize = 64;
 
 /// Control messages that are answered in a [`CONTROL_WINDOW`] at most: thousands a second, which no monitor

@@ -109,6 +109,13 @@ fn kind_of(payload: &[u8]) -> Kind {
     }
 }
 
+/// One plain request of version 4, to find out whether anybody answers.
+pub(crate) fn probe(cookie: u64) -> Vec<u8> {
+    let mut composer = Composer::new(Supply::Mix(Mix::only(Kind::V4)), None, fastrand::Rng::new());
+    let (_, request) = composer.compose(Ticket { cookie, sequence: 0, met: 0 });
+    request.to_vec()
+}
+
 impl Composer {
     /// One that takes from `supply`, and signs with `key`.
     pub(crate) fn new(supply: Supply, key: Option<Key>, random: fastrand::Rng) -> Self {

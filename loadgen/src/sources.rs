@@ -7,11 +7,9 @@ use std::{fs, io};
 use ipnet::IpNet;
 use socket2::{Domain, Socket, Type};
 
-use crate::compose::{Composer, Supply, Ticket};
 use crate::failure::Failure;
-use crate::mix::{Kind, Mix};
 use crate::population::Population;
-use crate::target;
+use crate::{compose, target};
 
 /// How many addresses of a prefix are used at most: enough for every client there is.
 const MEMBERS_MAX: u64 = 1 << 40;
@@ -117,12 +115,9 @@ fn ask(source: IpAddr, target: SocketAddr) -> io::Result<bool> {
     let socket = bind(source)?;
     socket.connect(target)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut random = fastrand::Rng::new();
-    let ticket = Ticket { cookie: random.u64(..), sequence: 0, met: 0 };
-    let mut composer = Composer::new(Supply::Mix(Mix::only(Kind::V4)), None, random);
-    let (_, request) = composer.compose(ticket);
+    let request = compose::probe(fastrand::u64(1..));
     for _ in 0..TRIES {
-        socket.send(request)?;
+        socket.send(&request)?;
         // The end of a ring's own work interrupts a wait that has a time limit.
         let mut answer = socket.recv(&mut [0; 64]);
         while answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {

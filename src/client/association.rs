@@ -162,11 +162,6 @@ impl Association {
     }
 
     /// When the next request is due.
-    /// When it is asked next.
-    pub(super) fn next_poll(&self) -> Option<Duration> {
-        self.next_poll
-    }
-
     pub(super) fn wake_at(&self) -> Option<Duration> {
         self.next_poll
     }

@@ -151,7 +151,7 @@ fn row(source: &Source, now: Now) -> Association {
         selection: source.selection,
         event: source.event,
         events: source.events,
-        next: source.next_poll().map_or(NtpTimestamp::UNKNOWN, |next| {
+        next: source.wake_at().map_or(NtpTimestamp::UNKNOWN, |next| {
             now.realtime.offset_by(super::units::units(super::units::between(next, now.monotonic)))
         }),
         exchanged: source.exchanged,

@@ -80,7 +80,7 @@ impl Translator {
         PathTally {
             truncated: io.truncated,
             forward_full: 0,
-            send_failed: io.send_failed,
+            send_failed: refused.iter().sum(),
             rxq_ovfl: io.receive_overflow,
             missing_stamp: self.missing_stamp,
             cq_overflow: io.completion_overflow,

@@ -29,8 +29,6 @@ pub struct Received<'a> {
 pub struct IoTally {
     /// Datagrams longer than the buffer, or without a usable address: dropped before anybody looked at them.
     pub truncated: u64,
-    /// Replies that the kernel refused.
-    pub send_failed: u64,
     /// SO_RXQ_OVFL: datagrams lost because a socket's queue was full.
     pub receive_overflow: u64,
     /// Completions that the kernel could not queue (io_uring only).

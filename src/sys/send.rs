@@ -137,8 +137,7 @@ impl SendChunk {
                 Ok(sent @ 1..) => done += sent,
                 // An error belongs to the first message that was not sent.
                 _ => {
-                    tally.send_failed += 1;
-                    self.refused.iter_mut().skip(self.socket).take(1).for_each(|refused| *refused += 1);
+                    self.refused[self.socket] += 1;
                     done += 1;
                 }
             }

@@ -20,12 +20,11 @@ use ntpring::sys::link::{self, LinkState};
 use self::frame::{Mac, Template};
 use self::layout::{Plan, Sender};
 use self::program::{Maps, Program};
-use crate::compose::{Composer, Supply, Ticket};
 use crate::failure::Failure;
-use crate::mix::{Kind, Mix};
+use crate::mix::Mix;
 use crate::run::Load;
 use crate::schedule::Arrivals;
-use crate::{clock, run as load, sources, target};
+use crate::{clock, compose, run as load, sources, target};
 
 pub(crate) use self::run::run;
 
@@ -128,7 +127,8 @@ fn prepare(plan: &load::Plan) -> Result<Ready, Failure> {
                 plan.target
             ))
         })?;
-    words.address(&Template::new(link.mac, mac, plan.target, &payload()));
+    // The program writes the cookie.
+    words.address(&Template::new(link.mac, mac, plan.target, &compose::probe(0)));
     let mut ready = Ready { interface, link, program, maps, plan: words };
     ready.probe(plan, ours)?;
     Ok(ready)
@@ -186,13 +186,6 @@ impl Plan {
     }
 }
 
-/// A request without its cookie.
-fn payload() -> Vec<u8> {
-    let mut composer = Composer::new(Supply::Mix(Mix::only(Kind::V4)), None, fastrand::Rng::new());
-    let (_, request) = composer.compose(Ticket { cookie: 0, sequence: 0, met: 0 });
-    request.to_vec()
-}
-
 /// Where frames to the target must go: where its answer to a socket of this host comes from.
 fn find_peer(
     maps: &mut Maps,
@@ -206,10 +199,8 @@ fn find_peer(
         return Ok(None);
     }
     for _ in 0..TRIES {
-        let mut request = payload();
-        request[40..].copy_from_slice(&fastrand::u64(1..).to_ne_bytes());
         // Whatever keeps it from leaving keeps the answer away, which shows.
-        let _ = socket.send(&request);
+        let _ = socket.send(&compose::probe(fastrand::u64(1..)));
         let _ = socket.recv(&mut [0; 64]);
         if let Some(mac) = maps.peer()? {
             return Ok(Some(mac));
