@@ -52,7 +52,6 @@ enum map_type {
 	MAP_HASH = 1,
 	MAP_ARRAY = 2,
 	MAP_PERCPU_ARRAY = 6,
-	MAP_LRU_HASH = 9,
 	MAP_LPM_TRIE = 11,
 	MAP_ARRAY_OF_MAPS = 12,
 	MAP_RINGBUF = 27,
@@ -60,6 +59,7 @@ enum map_type {
 
 #define BPF_ANY 0
 #define BPF_F_NO_PREALLOC 1
+#define BPF_F_MMAPABLE (1 << 10)
 #define BPF_RB_NO_WAKEUP 1
 
 /* A map is described by the type of a variable, whose numbers are lengths of arrays. */

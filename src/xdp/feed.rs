@@ -14,6 +14,7 @@ use crate::limits;
 use crate::server::{AccessList, ServingState};
 use crate::snapshot::SystemVariables;
 use crate::sys::interfaces::InterfaceAddress;
+use crate::sys::random;
 use crate::wire::{HEADER_LEN, Mode, NtpShort, Packet};
 
 /// The writing end of the program's maps. Needs no privilege: who has the maps may write them.
@@ -31,6 +32,9 @@ pub struct Feed {
     secret: u64,
     /// IP's traffic class of replies.
     pub traffic_class: u8,
+    /// What the set of a source's bucket is chosen by: random, because nobody outside may know which sources
+    /// share one.
+    pub set_hash: [u64; 3],
 }
 
 /// The program's maps that the feed writes.
@@ -55,6 +59,7 @@ impl Feed {
             // No reference time that a client would have.
             secret: fastrand::u64(..) | 1,
             traffic_class: 0,
+            set_hash: [random::unpredictable()?, random::unpredictable()?, random::unpredictable()?],
         })
     }
 
@@ -83,6 +88,7 @@ impl Feed {
         state.capacity = serving.limit.capacity_ns().min(never);
         state.minimum = serving.limit.minimum_ns.min(never);
         state.secret = self.secret;
+        state.set_hash = self.set_hash;
         state.favourites = self.favourites();
         state.traffic_class = self.traffic_class.into();
         state.access = self.state.access;

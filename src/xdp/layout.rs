@@ -34,6 +34,7 @@ pub(super) struct State {
     pub(super) headway: u64,
     pub(super) capacity: u64,
     pub(super) minimum: u64,
+    pub(super) set_hash: [u64; 3],
     pub(super) secret: u64,
     pub(super) favourites: [Favourite; 2],
     pub(super) access: u32,
@@ -107,7 +108,7 @@ unsafe impl Pod for Access {}
 // SAFETY: as above.
 unsafe impl Pod for CoreCounters {}
 
-const _: () = assert!(size_of::<State>() == 6 * 8 + 8 * 4 + 6 * 8 + 2 * 32 + 2 * 4 + 8);
+const _: () = assert!(size_of::<State>() == 6 * 8 + 8 * 4 + 9 * 8 + 2 * 32 + 2 * 4 + 8);
 const _: () = assert!(size_of::<Favourite>() == size_of::<ServiceKey>() + size_of::<Service>());
 const _: () = assert!(size_of::<ServiceKey>() == 4 + 2 + 2 + 16);
 const _: () = assert!(size_of::<Service>() == 8 && size_of::<Access>() == 4);

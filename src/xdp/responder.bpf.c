@@ -60,12 +60,14 @@ struct {
 	map_values(values, trie(struct prefix6));
 } access6 SEC(".maps");
 
+/* Pages begin where cache lines do; without this flag sets would not. */
 struct {
-	number(type, MAP_LRU_HASH);
-	type(key, u64);
-	type(value, struct bucket);
-	number(max_entries, 1 << 16);
-} buckets SEC(".maps");
+	number(type, MAP_ARRAY);
+	type(key, u32);
+	type(value, struct set);
+	number(max_entries, 1 << SETS_LOG2);
+	number(map_flags, BPF_F_MMAPABLE);
+} sets SEC(".maps");
 
 struct {
 	number(type, MAP_PERCPU_ARRAY);
@@ -251,30 +253,71 @@ static inline u16 flags_of(const struct access *access, const struct udp *udp)
 	return udp->source == be16(NTP_PORT) ? ntp : any;
 }
 
+/* The set of a source's bucket (server/rate_limit/table.rs has the same hash). */
+static inline struct set *find_set(const struct state *state, u64 source)
+{
+	const u64 *secret = state->set_hash;
+	u64 hash = secret[0] + (u32)source * secret[1] + (source >> 32) * secret[2];
+	u32 index = hash >> (64 - SETS_LOG2);
+
+	return map_lookup(&sets, &index);
+}
+
 /*
- * Takes an answer out of the source's bucket; false if there is none. Two cores that see the same source at
- * once may take the same one: a source's packets come by one queue.
+ * The place of a source in its set, made free if it has none: whose bucket is the fullest is given up, because
+ * that costs least, and nobody who is over the limit can have himself forgotten.
+ */
+static inline u32 find_way(struct set *set, u64 source)
+{
+	u64 earliest = set->full_at[0];
+	u32 fullest = 0;
+
+#pragma clang loop unroll(full)
+	for (u32 way = 0; way < WAYS; way++)
+		if (set->sources[way] == source)
+			return way;
+#pragma clang loop unroll(full)
+	for (u32 way = 1; way < WAYS; way++) {
+		if (set->full_at[way] < earliest) {
+			earliest = set->full_at[way];
+			fullest = way;
+		}
+	}
+	set->sources[fullest] = source;
+	set->full_at[fullest] = 0;
+	set->taken_at[fullest] = 0;
+	return fullest;
+}
+
+/*
+ * Takes an answer out of the source's bucket; false if there is none.
+ *
+ * Cores share the sets without a lock. Two that see the same source at once may both take its last answer, and
+ * two that see sources of the same set at once may leave one of them the other's bucket. Either is one answer
+ * more or less, and takes two packets within nanoseconds; nobody can make it happen to somebody else.
  */
 static inline bool take(const struct datagram *datagram)
 {
 	const struct state *state = datagram->state;
 	u64 now = datagram->received;
 	u64 latest = now + state->capacity;
-	struct bucket *bucket = map_lookup(&buckets, &datagram->source);
-	u64 full_at;
+	struct set *set = find_set(state, datagram->source);
+	u64 full_at, taken_at;
+	u32 way;
 
-	if (!bucket) {
-		struct bucket fresh = { .full_at = now + state->headway, .taken_at = now };
-
-		map_update(&buckets, &datagram->source, &fresh, BPF_ANY);
-		return true;
-	}
-	full_at = bucket->full_at < now ? now : bucket->full_at > latest ? latest : bucket->full_at;
-	full_at += state->headway;
-	if (full_at > latest || (s64)(now - bucket->taken_at) < (s64)state->minimum)
+	if (!set)
 		return false;
-	bucket->full_at = full_at;
-	bucket->taken_at = now;
+	way = find_way(set, datagram->source) % WAYS;
+	taken_at = set->taken_at[way];
+	full_at = set->full_at[way];
+	full_at = full_at < now ? now : full_at > latest ? latest : full_at;
+	if (full_at + state->headway > latest ||
+	    (taken_at && (s64)(now - taken_at) < (s64)state->minimum)) {
+		set->full_at[way] = full_at;
+		return false;
+	}
+	set->full_at[way] = full_at + state->headway;
+	set->taken_at[way] = now;
 	return true;
 }
 

@@ -61,6 +61,7 @@ struct state {
 	u64 headway;		/* nanoseconds in which an answer is earned */
 	u64 capacity;		/* the headways of a full bucket */
 	u64 minimum;		/* nanoseconds between two answers */
+	u64 set_hash[3];	/* secret: nobody outside may know which sources share a set of buckets */
 	u64 secret;		/* what the sockets know a request over the limit by, and what noise is made of */
 
 	/* The first address of each family that is served, which on most machines is the only one: it is found
@@ -104,9 +105,17 @@ struct access {
 #define MARTIAN (1 << 15)
 #define LOCAL (1 << 14)
 
-struct bucket {
-	u64 full_at;		/* monotonic */
-	u64 taken_at;		/* monotonic: the last answer */
+/*
+ * Token buckets, in sets of eight that a hash of the source chooses, as the sockets have them
+ * (server/rate_limit/table.rs). A source that was never seen has zeroes.
+ */
+#define SETS_LOG2 13
+#define WAYS 8
+
+struct set {
+	u64 sources[WAYS];
+	u64 full_at[WAYS];	/* monotonic: when the bucket will be full, or was */
+	u64 taken_at[WAYS];	/* monotonic: the last answer */
 };
 
 /*

@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Responder, ServingState,
-    Verdict,
+    AccessEntry, AccessFlags, AccessList, Datagram, IpPrefix, RateLimit, Responder, ServingState, Verdict,
 };
 use ntpring::snapshot::{Publisher, SystemVariables, VirtualClock};
 use ntpring::wire::{LeapIndicator, NtpShort, NtpTimestamp, Precision, ReferenceId};
 use proptest::prelude::*;
 
 use crate::frames::{Checksum, Frame, plain};
-use crate::program::{self, SERVER, Tested, serving};
+use crate::program::{self, SERVER, Stopped, Tested, serving};
 
 const FRAMES: usize = 1_000_000;
 const FRAMES_PER_STATE: usize = 20_000;
@@ -127,15 +126,6 @@ fn clocks(now: NtpTimestamp) -> Vec<SystemVariables> {
         SystemVariables { stratum: 16, ..network },
         SystemVariables { stratum: 15, leap: LeapIndicator::Delete, precision: Precision::FINEST, ..local },
     ]
-}
-
-/// A clock that stands still.
-struct Stopped(NtpTimestamp);
-
-impl Clock for Stopped {
-    fn now(&self) -> NtpTimestamp {
-        self.0
-    }
 }
 
 /// The program and the server, side by side.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
-use ntpring::server::{AccessEntry, AccessList, ServingState};
+use ntpring::server::{AccessEntry, AccessList, Clock, ServingState};
 use ntpring::snapshot::{LocalClock, SystemVariables};
 use ntpring::sys::interfaces::{InterfaceAddress, InterfaceFlags};
 use ntpring::wire::{NtpTimestamp, Precision};
@@ -145,6 +145,15 @@ pub(crate) fn serving(entries: &[AccessEntry]) -> ServingState {
     let clock = LocalClock { stratum: 3, ..LocalClock::default() };
     let system = SystemVariables::local_clock(clock, Precision::from_log2(-24), now);
     ServingState { system, access: Arc::new(AccessList::new(entries).unwrap()), ..ServingState::default() }
+}
+
+/// A clock that stands still.
+pub(crate) struct Stopped(pub(crate) NtpTimestamp);
+
+impl Clock for Stopped {
+    fn now(&self) -> NtpTimestamp {
+        self.0
+    }
 }
 
 /// An error with all that is behind it: the verifier's complaint is.

@@ -76,6 +76,7 @@ fn measure() -> Result<Vec<(&'static str, f64)>, LoadError> {
     let more = [
         ("access list, 10 000 lines", part(&mut long, "part_access")? - state),
         ("rate limit, a source that it knows", part(&mut limited, "part_limit")? - state - clocks / 2.0),
+        ("rate limit, a source that is new", part(&mut limited, "part_limit_new")? - state - clocks / 2.0),
     ];
     let all = whole(&mut plain, Shape::V4)?;
     let sum: f64 = parts.iter().map(|(_, ns)| ns).sum();
