@@ -21,7 +21,7 @@ use ntpring::snapshot::{LocalClock, Publisher, SystemVariables};
 use ntpring::sys::socket::{ServeSocket, SocketOptions};
 use ntpring::wire::{NtpTimestamp, Precision};
 
-use crate::driver::InDriver;
+use crate::driver::{self, InDriver, OtherEnd};
 use crate::packets::{Reply, extension, plain};
 use crate::skip::skip;
 
@@ -46,6 +46,11 @@ pub(crate) trait Tier: Sized {
 
     /// What was counted, all datagrams so far included; `sent` of them went by [`Tier::ask`].
     fn totals(&mut self, sent: u64) -> Totals;
+
+    /// Replies that the network driver sent.
+    fn in_driver(&self) -> u64 {
+        0
+    }
 
     /// Makes `from` ask from another port hereafter.
     fn change_port(&mut self, from: IpAddr);
@@ -191,6 +196,9 @@ pub(crate) struct IoUring(Sockets);
 /// The program of the network driver, with recvmmsg and sendmmsg behind it for all that it passes on.
 pub(crate) struct Xdp(Sockets);
 
+/// The same in the driver of a veth, asked from its other end.
+pub(crate) struct XdpNative(Sockets);
+
 /// A worker thread and its clients.
 struct Sockets {
     port: u16,
@@ -199,6 +207,11 @@ struct Sockets {
     counters: Arc<Counters>,
     queries: Receiver<Query>,
     clients: HashMap<IpAddr, UdpSocket>,
+    /// Where clients are, if not where the server is.
+    elsewhere: Option<OtherEnd>,
+    /// Where the server is asked, and from where it is made sure that it is still there.
+    here: IpAddr,
+    sentinel: IpAddr,
     /// Datagrams sent to make sure that the server is there.
     probes: u64,
     driver: Option<InDriver>,
@@ -246,6 +259,9 @@ impl Sockets {
             counters,
             queries,
             clients,
+            elsewhere: None,
+            here: HERE,
+            sentinel: SENTINEL,
             probes: 0,
             driver: None,
             _publisher: publisher,
@@ -253,7 +269,18 @@ impl Sockets {
     }
 
     fn start_behind_driver(state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
-        let mut driver = InDriver::load()?;
+        Self::start_behind(InDriver::load()?, state)
+    }
+
+    fn start_across_a_link(state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
+        let (driver, elsewhere) = InDriver::load_on_a_link()?;
+        let mut sockets = Self::start_behind(driver, state)?;
+        (sockets.here, sockets.sentinel) = (driver::SERVER, driver::SENTINEL);
+        sockets.elsewhere = Some(elsewhere);
+        Some(sockets)
+    }
+
+    fn start_behind(mut driver: InDriver, state: impl FnOnce(NtpTimestamp) -> ServingState) -> Option<Self> {
         let mut shared = state(SystemClock.now());
         driver.share_limit(&mut shared);
         let mut sockets = Self::start(Backend::Mmsg, |_| shared.clone())?;
@@ -263,8 +290,10 @@ impl Sockets {
     }
 
     fn client(&mut self, address: IpAddr) -> &UdpSocket {
+        let elsewhere = &self.elsewhere;
         self.clients.entry(address).or_insert_with(|| {
-            let socket = UdpSocket::bind((address, 0)).unwrap();
+            let bind = || UdpSocket::bind((address, 0)).unwrap();
+            let socket = elsewhere.as_ref().map_or_else(bind, |there| there.inside(bind));
             socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             socket
         })
@@ -280,12 +309,19 @@ impl Sockets {
     /// Datagrams to one socket are answered in the order they came: when the reply to a later request is
     /// here, so are the replies to `request`, if there are any.
     fn ask(&mut self, from: IpAddr, to: IpAddr, request: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let (from, to) = match &self.elsewhere {
+            None => (from, to),
+            Some(_) => {
+                assert_eq!((from, to), (HERE, HERE), "the link has one address to ask");
+                (driver::CLIENT, driver::SERVER)
+            }
+        };
         let port = self.port;
         if let Some(driver) = &mut self.driver {
             driver.keep_alive();
         }
         self.client(from).send_to(request, (to, port)).unwrap();
-        let sentinel = if to.is_ipv4() { SENTINEL } else { HERE_V6 };
+        let sentinel = if to.is_ipv4() { self.sentinel } else { HERE_V6 };
         let replies = self.probe(sentinel, to, from);
         // Where this thread moved to another core in between, the kernel may have reordered the two.
         if replies.is_empty() { self.probe(sentinel, to, from) } else { replies }
@@ -351,8 +387,8 @@ impl Drop for Sockets {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
         // A datagram wakes the worker sooner than its tick.
-        let port = self.port;
-        let _ = self.client(SENTINEL).send_to(&[], (HERE, port));
+        let (here, port, sentinel) = (self.here, self.port, self.sentinel);
+        let _ = self.client(sentinel).send_to(&[], (here, port));
         let joined = self.thread.take().map(JoinHandle::join);
         assert!(thread::panicking() || joined.is_none_or(|result| result.is_ok()), "the worker panicked");
     }
@@ -377,6 +413,10 @@ macro_rules! socket_tier {
                 self.0.totals(sent)
             }
 
+            fn in_driver(&self) -> u64 {
+                self.0.driver.as_ref().map_or(0, |driver| driver.totals().answered())
+            }
+
             fn change_port(&mut self, from: IpAddr) {
                 self.0.change_port(from);
             }
@@ -399,3 +439,4 @@ macro_rules! socket_tier {
 socket_tier!(Mmsg, state => Sockets::start(Backend::Mmsg, state));
 socket_tier!(IoUring, state => Sockets::start(Backend::IoUring, state));
 socket_tier!(Xdp, state => Sockets::start_behind_driver(state));
+socket_tier!(XdpNative, state => Sockets::start_across_a_link(state));
