@@ -500,6 +500,9 @@ static inline struct ipv6 *parse_ipv6(struct cursor *cursor)
 	if ((void *)(ip + 1) > cursor->end || (ip->version_class_flow & be32(0xF0000000)) != be32(0x60000000) ||
 	    ip->next_header != PROTOCOL_UDP || ip->length != be16(UDP_LENGTH))
 		return 0;
+	/* An IPv4 address in disguise, which is on no wire (RFC 4291 section 2.5.5), would be found in the services. */
+	if (!ip->destination[0] && (u32)ip->destination[1] == be32(0xFFFF))
+		return 0;
 	cursor->at = ip + 1;
 	return ip;
 }

@@ -11,3 +11,4 @@ mod object;
 mod program;
 mod rules;
 mod time;
+mod unusual;
