@@ -109,3 +109,51 @@ pub(super) fn why_not_attached(error: &LoadError, interface: &str, state: &LinkS
 fn counted(map: Map) -> Result<aya::maps::PerCpuArray<aya::maps::MapData, super::CoreCounters>, MapError> {
     map.try_into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::programs::ProgramError;
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    fn refused(errno: i32) -> LoadError {
+        let io_error = io::Error::from_raw_os_error(errno);
+        LoadError::Program(ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error }))
+    }
+
+    #[test]
+    fn each_obstacle_has_its_sentence() {
+        let state = LinkState { index: 7, mac: [2; 6], mtu: 9000, loopback: false };
+        let native = |errno| why_not_attached(&refused(errno), "lan", &state, Mode::Native);
+        for (errno, words) in [
+            (libc::EBUSY, "lan has another XDP program, which stays; the sockets serve it as before"),
+            (libc::EEXIST, "lan has another XDP program, which stays"),
+            (libc::EPERM, "not permitted any more: restart ntpring"),
+            (libc::ENODEV, "the interface has just gone"),
+            (libc::EOPNOTSUPP, "try --xdp generic, which gains less"),
+            (libc::ERANGE, "the MTU (9000) is too large, or LRO is on: ip link set dev lan mtu 1500"),
+            (libc::EINVAL, "ethtool -K lan lro off"),
+        ] {
+            let sentence = native(errno);
+            assert!(sentence.contains(words), "{errno}: {sentence}");
+            assert!(!sentence.contains('\n'), "{sentence:?}");
+        }
+        let generic = why_not_attached(&refused(libc::EOPNOTSUPP), "lan", &state, Mode::Generic);
+        assert!(!generic.contains("try --xdp generic"), "{generic}");
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_load_it_is_told_from_one_that_must_not() {
+        for (errno, words) in [
+            (libc::EPERM, "--cap-add BPF --cap-add NET_ADMIN"),
+            (libc::ENOSYS, "without BPF, or a seccomp filter hides it"),
+            (libc::EINVAL, "Linux 6.1 or newer is needed"),
+        ] {
+            let sentence = why_not_loaded(&refused(errno));
+            assert!(sentence.contains(words) && !sentence.contains('\n'), "{errno}: {sentence}");
+        }
+    }
+}

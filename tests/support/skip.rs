@@ -8,7 +8,7 @@ use std::thread;
 
 /// Everything a test may be skipped for. A name in NTPRING_REQUIRE that is not here would enforce nothing, so
 /// it is an error.
-const FACILITIES: [&str; 25] = [
+const FACILITIES: [&str; 26] = [
     "netns",
     "io_uring",
     "bpf",
@@ -25,7 +25,8 @@ const FACILITIES: [&str; 25] = [
     "timesyncd",
     "net-tools",
     "nft",
-    "ethtool",
+    "cores",
+    "iproute2",
     "systemd",
     "users",
     "ntpload",

@@ -30,4 +30,5 @@ mod steady;
 mod steering;
 mod tuning;
 mod xdp;
+mod xdp_link;
 mod xdp_load;
