@@ -1,5 +1,5 @@
-//! Links as other people set them up, met by answers in the network driver: with a program of theirs, and with
-//! long frames.
+//! Links as other people set them up, met by answers in the network driver: with a program of theirs, and
+//! with long frames.
 
 use std::thread;
 use std::time::{Duration, Instant};
