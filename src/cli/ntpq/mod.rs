@@ -148,6 +148,10 @@ fn converse(shell: &mut Shell) -> bool {
         good &= obey(shell, &line);
         print(prompt);
     }
+    // The end of a terminal's input is no end of its line.
+    if !prompt.is_empty() {
+        print("\n");
+    }
     good
 }
 
