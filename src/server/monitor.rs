@@ -55,7 +55,7 @@ pub struct Monitor {
 struct Set {
     /// 0: no client.
     tags: [AtomicU32; WAYS],
-    /// Seconds of each client's last packet.
+    /// Each client's last packet, in [`ticks`].
     seen: [AtomicU32; WAYS],
     entries: [Entry; WAYS],
 }
@@ -91,7 +91,7 @@ impl Monitor {
         let (address, tag, set) = self.place(peer.ip());
         let Some(set) = self.sets.get(set) else { return };
         let way = set.way(tag, received);
-        set.seen[way].store(seconds(received), Ordering::Relaxed);
+        set.seen[way].store(ticks(received), Ordering::Relaxed);
         let is_known = set.tags[way].load(Ordering::Relaxed) == tag && set.entries[way].is_of(address);
         set.entries[way].write(|entry| {
             if !is_known {
@@ -160,7 +160,7 @@ impl Set {
         }
         let age = |way: &usize| match tags[*way] {
             0 => u32::MAX,
-            _ => seconds(now).wrapping_sub(self.seen[*way].load(Ordering::Relaxed)),
+            _ => ticks(now).wrapping_sub(self.seen[*way].load(Ordering::Relaxed)),
         };
         (0..WAYS).max_by_key(age).unwrap_or_default()
     }
@@ -209,8 +209,10 @@ impl Entry {
     }
 }
 
-fn seconds(stamp: NtpTimestamp) -> u32 {
-    (stamp.to_bits() >> 32) as u32
+/// When that was, in 2^-10 s: fine enough to tell who came first in a flood, and coarse enough that only a
+/// client unseen for 48 days looks new again.
+fn ticks(stamp: NtpTimestamp) -> u32 {
+    (stamp.to_bits() >> 22) as u32
 }
 
 #[cfg(test)]
@@ -290,6 +292,15 @@ mod tests {
         assert_eq!(clients.len(), monitor.room());
         let oldest = clients.iter().map(|client| T0.signed_since(client.last)).max().unwrap() >> 32;
         assert!(oldest <= -95_000, "{oldest}");
+        // In a flood, too: all of these came within a second.
+        let flooded = after(100_000);
+        for number in 0..10_000 {
+            let received = flooded.offset_by(i64::from(number) * (1 << 32) / 10_000);
+            monitor.observe(peer(number + 1_000_000, 1), received, V4_CLIENT);
+        }
+        let youngest_hundred_ms = |client: &Observed| client.last.signed_since(flooded) > 9 * (1 << 32) / 10;
+        let young = monitor.clients().filter(youngest_hundred_ms).count();
+        assert!(young > 600, "{young} of {}", monitor.room());
         assert!(Monitor::new(0, 7).clients().next().is_none());
         Monitor::new(0, 7).observe(peer(1, 1), T0, V4_CLIENT);
     }
