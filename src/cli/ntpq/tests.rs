@@ -1,7 +1,10 @@
 //! Commands against a played server, whose answers are those of real ones.
 
+use clap::Parser;
+
 use super::commands::{Shell, Trouble};
 use super::session::{Ask, Failure};
+use super::{Args, Commands};
 use crate::control::{ErrorCode, Opcode, Response};
 
 /// Answers by (opcode, association, data); anything else is an unknown variable.
@@ -201,6 +204,18 @@ fn commands_are_found_by_their_beginning_if_it_is_unique() {
     assert_eq!(said("# nothing"), "");
     assert_eq!(said("pstat"), "usage: pstats assocID");
     assert_eq!(said("help").matches("pstats").count(), 1);
+}
+
+#[test]
+fn options_are_commands_in_their_order() {
+    let commands = |words: &str| {
+        let Args { commands: Commands(commands), .. } = Args::parse_from(words.split(' '));
+        commands
+    };
+    assert_eq!(commands("ntpq -pn -c rv host"), ["peers", "rv"]);
+    assert_eq!(commands("ntpq -c rv -n -p -c as"), ["rv", "peers", "as"]);
+    assert_eq!(commands("ntpq --peers"), ["peers"]);
+    assert_eq!(commands("ntpq -n"), [""; 0]);
 }
 
 #[test]
