@@ -40,7 +40,7 @@ struct Args {
     /// Rounds
     #[arg(long, default_value_t = 36)]
     rounds: usize,
-    /// Length of a slice, in seconds: a hiccup of the machine that is longer than a hundredth of it is its p99
+    /// Seconds of a slice: a hiccup of the machine that is longer than a hundredth of it is its p99
     #[arg(long, default_value_t = 1)]
     seconds: u64,
     /// Flooding datagrams per second
