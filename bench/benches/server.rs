@@ -15,7 +15,7 @@ use fastrand::Rng;
 use ntpring::auth;
 use ntpring::datapath::SystemClock;
 use ntpring::server::{
-    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, RateLimit, Reason, Responder,
+    AccessEntry, AccessFlags, AccessList, Clock, Datagram, IpPrefix, Monitor, RateLimit, Reason, Responder,
     ServingState, Verdict,
 };
 use ntpring::snapshot::{Published, Publisher};
@@ -25,6 +25,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     respond(&mut criterion);
     limited(&mut criterion);
+    monitored(&mut criterion);
     access(&mut criterion);
     snapshot(&mut criterion);
     criterion.final_summary();
@@ -134,38 +135,70 @@ fn limited(c: &mut Criterion) {
     ] {
         for (who, flags) in [("nobody is limited", AccessFlags::NONE), ("limited", AccessFlags::LIMITED)] {
             let id = BenchmarkId::new(who, name);
-            turns(&mut group, id, flags, generous, addresses, |verdict| {
-                verdict == Verdict::Reply(HEADER_LEN)
-            });
+            let state = ServingState { access: denying(flags).into(), limit: generous, ..unmonitored() };
+            turns(&mut group, id, state, Responder::new(1), addresses, Verdict::Reply(HEADER_LEN));
         }
     }
+    let id = BenchmarkId::new("refused", "one address");
+    turns(&mut group, id, refusing(), Responder::new(1), 1, Verdict::Drop(Reason::Limited));
+    group.finish();
+}
+
+fn unmonitored() -> ServingState {
+    ServingState { monitor: false, ..ServingState::default() }
+}
+
+/// Everybody is limited, to nothing.
+fn refusing() -> ServingState {
     let miser = RateLimit { headway_ns: u64::MAX, burst: 0, leak_log2: None, ..RateLimit::default() };
-    turns(
-        &mut group,
-        BenchmarkId::new("refused", "one address"),
-        AccessFlags::LIMITED,
-        miser,
-        1,
-        |verdict| verdict == Verdict::Drop(Reason::Limited),
-    );
+    ServingState { access: denying(AccessFlags::LIMITED).into(), limit: miser, ..unmonitored() }
+}
+
+/// A plain request from each of so many addresses in turn, when the list of clients is kept and when it is
+/// not: the difference is the list's. It is as large as it is where nobody says otherwise. And what reading
+/// all of it costs whoever answers `mrulist`.
+fn monitored(c: &mut Criterion) {
+    const ROOM: usize = 1 << 14;
+    let mut group = c.benchmark_group("client list");
+    for (name, addresses) in [
+        ("one address", 1),
+        ("known, 8192 addresses", 1 << 13),
+        ("unknown, 1048576 addresses in a full list", 1 << 20),
+    ] {
+        for (what, monitor) in [("not kept", false), ("kept", true)] {
+            let list = Arc::new(Monitor::new(ROOM, 7));
+            let responder = Responder::with_monitor(1, Arc::clone(&list));
+            let state = ServingState { monitor, ..ServingState::default() };
+            let id = BenchmarkId::new(what, name);
+            turns(&mut group, id, state, responder, addresses, Verdict::Reply(HEADER_LEN));
+            if list.clients().count() == ROOM {
+                let id = BenchmarkId::new("read", "all 16384");
+                group.bench_function(id, |b| {
+                    b.iter(|| list.clients().map(black_box).count());
+                });
+            }
+        }
+    }
+    for (what, monitor) in [("refused, not kept", false), ("refused, kept", true)] {
+        let responder = Responder::with_monitor(1, Arc::new(Monitor::new(ROOM, 7)));
+        let state = ServingState { monitor, ..refusing() };
+        let id = BenchmarkId::new(what, "one address");
+        turns(&mut group, id, state, responder, 1, Verdict::Drop(Reason::Limited));
+    }
     group.finish();
 }
 
 fn turns(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,
-    flags: AccessFlags,
-    limit: RateLimit,
+    state: ServingState,
+    mut responder: Responder,
     addresses: u32,
-    expected: impl Fn(Verdict) -> bool,
+    expected: Verdict,
 ) {
-    let received = SystemClock.now();
-    let (system, access) = (requests::synchronised(received), denying(flags).into());
-    let mut responder = Responder::new(1);
-    responder.begin_batch(
-        &mut Publisher::new(ServingState { system, access, limit, ..ServingState::default() }).subscribe(),
-        false,
-    );
+    let mut received = SystemClock.now();
+    let state = ServingState { system: requests::synchronised(received), ..state };
+    responder.begin_batch(&mut Publisher::new(state).subscribe(), false);
     let local = SocketAddr::from(([192, 0, 2, 1], 123));
     let mut clients: Vec<_> = (0..addresses).map(|n| Ipv4Addr::from_bits(0x0B00_0000 + n)).collect();
     Rng::with_seed(3).shuffle(&mut clients);
@@ -174,10 +207,12 @@ fn turns(
     let mut memory = request;
     let mut once = || {
         memory = request;
+        // A microsecond each, so that some are older than others.
+        received = received.offset_by(1 << 12);
         let peer = SocketAddr::from((next.next().copied().unwrap_or(Ipv4Addr::LOCALHOST), 40_000));
         responder.respond(Datagram { peer, local, received, ahead: 0, buf: black_box(&mut memory) }, &Stopped)
     };
-    assert!((0..addresses).all(|_| expected(once())));
+    assert!((0..addresses).all(|_| once() == expected));
     group.bench_function(id, |b| b.iter(&mut once));
 }
 

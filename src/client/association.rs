@@ -167,8 +167,8 @@ impl Association {
     }
 
     pub(super) fn note(&mut self, event: PeerEvent) {
+        self.events = if self.event == event as u8 { (self.events + 1).min(15) } else { 1 };
         self.event = event as u8;
-        self.events = (self.events + 1).min(15);
     }
 
     /// Whether a burst is under way, whose samples are too close together to choose a poll interval by.

@@ -21,6 +21,7 @@ const OWN_REFRESH: f64 = 64.0;
 #[repr(u8)]
 pub(super) enum SystemEvent {
     ClockSync = 5,
+    Restart = 6,
     PanicStop = 7,
     NoSystemPeer = 8,
     LeapArmed = 9,
@@ -73,16 +74,17 @@ impl System {
             authority: Authority::Nobody,
             peer: None,
             leap: LeapIndicator::None,
-            event: 0,
-            events: 0,
+            event: SystemEvent::Restart as u8,
+            events: 1,
             without_since: Some(now),
             refreshed: now,
         }
     }
 
+    /// RFC 9327 §4.1: a count is of events of one kind in a row.
     pub(super) fn note(&mut self, event: SystemEvent) {
+        self.events = if self.event == event as u8 { (self.events + 1).min(15) } else { 1 };
         self.event = event as u8;
-        self.events = (self.events + 1).min(15);
     }
 
     /// The clock was just corrected, or found right, by these sources.
@@ -141,6 +143,9 @@ impl System {
             None => orphan(settings, now),
         };
         self.variables = SystemVariables { clock, ..variables };
+        if is_new {
+            self.note(SystemEvent::ClockSync);
+        }
         is_new.then_some(self.variables.stratum)
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::association::Association as Source;
+use super::association::{Association as Source, PeerEvent};
 use super::estimator::Estimator;
 use super::names::Line;
 use super::seam::Now;
@@ -39,7 +39,7 @@ impl Client {
             system_peer: peer.map(|each| each.id.0).or_else(alone).unwrap_or_default(),
             offset: self.discipline.remaining(),
             frequency_ppm: self.discipline.rate().base_ppm,
-            system_jitter: self.combined.jitter,
+            system_jitter: self.combined.jitter.hypot(peer.map_or(0.0, |each| each.history.jitter())),
             clock_jitter: self.combined.estimate.error_variance.sqrt(),
             clock_wander_ppm: self.combined.estimate.frequency_variance.sqrt().min(1.0) * 1e6,
             time_constant: peer.map_or(6, |each| each.poll.exponent()),
@@ -50,6 +50,7 @@ impl Client {
 
     fn local_row(&self, clock: LocalClock, now: Now) -> Association {
         let is_served = self.system.authority == super::system::Authority::Ourselves;
+        let event = if is_served { PeerEvent::SystemPeer } else { PeerEvent::Reachable };
         Association {
             kind: AssociationKind::LocalClock,
             source: SocketAddr::new(Ipv4Addr::new(127, 127, 1, clock.unit).into(), 123),
@@ -62,6 +63,8 @@ impl Client {
             reach: ALWAYS,
             dispersion: 0.0,
             selection: if is_served { Selection::SystemPeer } else { Selection::Rejected },
+            event: event as u8,
+            events: 1,
             ..blank(LOCAL_CLOCK_ID)
         }
     }

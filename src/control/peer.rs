@@ -202,7 +202,8 @@ pub(super) fn status(peer: &Association) -> u16 {
 /// Reads one variable of a reference clock.
 type ReadClock = fn(&Association) -> String;
 
-/// Variables of a reference clock, in ntpd's order. Only the local clock is one.
+/// Variables of a reference clock, in ntpd's order; the last is told only when it is asked for. Only the
+/// local clock is one.
 const CLOCK: &[(&str, ReadClock)] = &[
     ("device", |_| quoted("Undisciplined local clock")),
     ("timecode", |_| quoted("")),
@@ -213,12 +214,17 @@ const CLOCK: &[(&str, ReadClock)] = &[
     ("stratum", |peer| peer.stratum.to_string()),
     ("refid", |peer| name(peer.reference_id)),
     ("flags", |_| "0".to_owned()),
+    (CLOCK_LIST, |_| quoted(&CLOCK.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","))),
 ];
+const CLOCK_LIST: &str = "clock_var_list";
 
 /// The variables of a reference clock by names; `None` if any is unknown.
 pub(super) fn read_clock(peer: &Association, wanted: &[&str]) -> Option<Vec<(&'static str, String)>> {
     let is_known = |name: &&str| CLOCK.iter().any(|(known, _)| known == name);
-    let is_wanted = |(name, _): &&(&'static str, ReadClock)| wanted.is_empty() || wanted.contains(name);
+    let is_wanted = |(name, _): &&(&'static str, ReadClock)| match wanted {
+        [] => *name != CLOCK_LIST,
+        _ => wanted.contains(name),
+    };
     let value = |(name, read): &(&'static str, ReadClock)| (*name, read(peer));
     wanted.iter().all(is_known).then(|| CLOCK.iter().filter(is_wanted).map(value).collect())
 }

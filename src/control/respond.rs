@@ -213,12 +213,13 @@ fn listed(status: u16, variables: Option<Vec<(&'static str, String)>>) -> Reply 
 }
 
 /// The names in a request, each up to its comma or to the value that may follow it; `None` if they are no
-/// text. A blank belongs to the name, which makes it unknown, as with ntpd.
+/// text. As with ntpd, blanks in front of a name are passed over, and one behind it belongs to it: that makes
+/// it unknown.
 fn names(data: &[u8]) -> Option<Vec<&str>> {
     let text = std::str::from_utf8(data).ok()?.trim_end_matches('\0');
     Some(
         text.split(',')
-            .map(|item| item.split_once('=').map_or(item, |(name, _)| name))
+            .map(|item| item.split_once('=').map_or(item, |(name, _)| name).trim_ascii_start())
             .filter(|name| !name.is_empty())
             .collect(),
     )

@@ -95,7 +95,7 @@ impl SystemStatus {
         LeapIndicator::from_first_octet((self.0 >> 8) as u8)
     }
 
-    /// How many events there were since the last look, up to 15.
+    /// How often the last event has happened in a row, up to 15.
     pub const fn events(self) -> u16 {
         (self.0 >> 4) & 15
     }
@@ -128,7 +128,7 @@ impl PeerStatus {
         CONDITIONS[(self.0 >> 8 & 7) as usize]
     }
 
-    /// How many events there were since the last look, up to 15.
+    /// How often the last event has happened in a row, up to 15.
     pub const fn events(self) -> u16 {
         (self.0 >> 4) & 15
     }

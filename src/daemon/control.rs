@@ -24,7 +24,7 @@ use crate::control::{
 };
 use crate::datapath::{Backend, Query, QuerySender, SystemClock};
 use crate::limits;
-use crate::server::{AccessFlags, Clock, Counters, Monitor, Observed, ServingState, SocketTally};
+use crate::server::{AccessFlags, Clock, Counters, Limited, Monitor, Observed, ServingState, SocketTally};
 use crate::snapshot::Published;
 use crate::sys::socket::ServeSocket;
 use crate::sys::thread::{without_signals, yield_to_all};
@@ -244,7 +244,7 @@ impl Controller {
             last: seen.last,
             count: seen.count,
             version_mode: seen.version_mode,
-            restrict: restrict_bits(state.access.lookup(seen.peer)),
+            restrict: restrict_bits(state.access.lookup(seen.peer), seen.limited),
         };
         let mut clients: Vec<MonitoredClient> =
             self.sources.monitors.iter().flat_map(|monitor| monitor.clients()).map(client).collect();
@@ -289,20 +289,26 @@ impl Sources {
     }
 }
 
-/// What `restrict` says of an address, in the bits that ntpd has for its flags.
-fn restrict_bits(flags: AccessFlags) -> u16 {
-    const BITS: [(AccessFlags, u16); 9] = [
+/// What `restrict` says of an address, in the bits that ntpd has for its flags. As with ntpd, those of
+/// `limited` and `kod` tell what became of the address's last packet: beyond the limit, and kissed for it.
+fn restrict_bits(flags: AccessFlags, limited: Limited) -> u16 {
+    const LIMITED: u16 = 0x0020;
+    const KOD: u16 = 0x0400;
+    const BITS: [(AccessFlags, u16); 7] = [
         (AccessFlags::IGNORE, 0x0001),
         (AccessFlags::NOSERVE, 0x0002),
         (AccessFlags::NOTRUST, 0x0004),
         (AccessFlags::VERSION, 0x0008),
-        (AccessFlags::LIMITED, 0x0020),
         (AccessFlags::NOQUERY, 0x0040),
         (AccessFlags::NOMODIFY, 0x0080),
-        (AccessFlags::KOD, 0x0400),
         (AccessFlags::NOMRULIST, 0x2000),
     ];
-    BITS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, bit)| bit).sum()
+    let beyond = match limited {
+        Limited::No => 0,
+        Limited::Beyond => LIMITED,
+        Limited::Kissed => LIMITED | KOD,
+    };
+    BITS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, bit)| bit).sum::<u16>() | beyond
 }
 
 fn kernel_clock() -> Option<KernelClock> {

@@ -17,7 +17,7 @@ mod template;
 
 pub use access::{AccessEntry, AccessFlags, AccessList, IpPrefix, TooManyEntries};
 pub use counters::{Counters, PathTally, Reason, SocketTally, Tally, Totals};
-pub use monitor::{Monitor, Observed};
+pub use monitor::{Limited, Monitor, Observed};
 pub use rate_limit::RateLimit;
 pub use respond::Responder;
 

@@ -24,6 +24,21 @@ pub struct Observed {
     pub count: u64,
     /// Version (bits 3 to 5) and mode (bits 0 to 2) of the last.
     pub version_mode: u8,
+    /// What the rate limit made of the last.
+    pub limited: Limited,
+}
+
+/// Whether a packet was within the rate limit of its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Limited {
+    /// Within, or there is no limit.
+    #[default]
+    No = 0,
+    /// Beyond, whether it was answered all the same or not.
+    Beyond = 1,
+    /// Beyond, and told so by a kiss-o'-death packet.
+    Kissed = 2,
 }
 
 /// A table of clients. Only one thread calls `observe` and `clear`; any may read.
@@ -40,7 +55,7 @@ pub struct Monitor {
 struct Set {
     /// 0: no client.
     tags: [AtomicU32; WAYS],
-    /// Seconds of each client's last packet.
+    /// Each client's last packet, in [`ticks`].
     seen: [AtomicU32; WAYS],
     entries: [Entry; WAYS],
 }
@@ -50,7 +65,7 @@ struct Set {
 #[repr(align(64))]
 struct Entry {
     sequence: AtomicU32,
-    /// The port, and version and mode below it.
+    /// From the highest bit on: the port in 16 bits, what the rate limit said in 8, version and mode in 8.
     port: AtomicU32,
     /// The address as IPv6 has it.
     address: [AtomicU64; 2],
@@ -76,7 +91,7 @@ impl Monitor {
         let (address, tag, set) = self.place(peer.ip());
         let Some(set) = self.sets.get(set) else { return };
         let way = set.way(tag, received);
-        set.seen[way].store(seconds(received), Ordering::Relaxed);
+        set.seen[way].store(ticks(received), Ordering::Relaxed);
         let is_known = set.tags[way].load(Ordering::Relaxed) == tag && set.entries[way].is_of(address);
         set.entries[way].write(|entry| {
             if !is_known {
@@ -85,11 +100,25 @@ impl Monitor {
                 entry.first.store(received.to_bits(), Ordering::Relaxed);
                 entry.count.store(0, Ordering::Relaxed);
             }
-            entry.port.store(u32::from(peer.port()) << 8 | u32::from(version_mode), Ordering::Relaxed);
+            entry.port.store(u32::from(peer.port()) << 16 | u32::from(version_mode), Ordering::Relaxed);
             entry.last.store(received.to_bits(), Ordering::Relaxed);
             entry.count.store(entry.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         });
         set.tags[way].store(tag, Ordering::Relaxed);
+    }
+
+    /// Remembers that the packet observed last, which was this client's, was beyond its limit.
+    pub(super) fn note_limit(&self, peer: SocketAddr, limited: Limited) {
+        let (address, tag, set) = self.place(peer.ip());
+        let Some(set) = self.sets.get(set) else { return };
+        let is_its_own =
+            |way: &usize| set.tags[*way].load(Ordering::Relaxed) == tag && set.entries[*way].is_of(address);
+        if let Some(way) = (0..WAYS).find(is_its_own) {
+            set.entries[way].write(|entry| {
+                let port = entry.port.load(Ordering::Relaxed) & !0xFF00;
+                entry.port.store(port | (limited as u32) << 8, Ordering::Relaxed);
+            });
+        }
     }
 
     /// Forgets everybody.
@@ -131,7 +160,7 @@ impl Set {
         }
         let age = |way: &usize| match tags[*way] {
             0 => u32::MAX,
-            _ => seconds(now).wrapping_sub(self.seen[*way].load(Ordering::Relaxed)),
+            _ => ticks(now).wrapping_sub(self.seen[*way].load(Ordering::Relaxed)),
         };
         (0..WAYS).max_by_key(age).unwrap_or_default()
     }
@@ -161,11 +190,16 @@ impl Entry {
             let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
             let stamp = |bits: &AtomicU64| NtpTimestamp::from_bits(bits.load(Ordering::Relaxed));
             let observed = Observed {
-                peer: SocketAddr::new(address.to_canonical(), (port >> 8) as u16),
+                peer: SocketAddr::new(address.to_canonical(), (port >> 16) as u16),
                 first: stamp(&self.first),
                 last: stamp(&self.last),
                 count: self.count.load(Ordering::Relaxed),
                 version_mode: port as u8,
+                limited: match (port >> 8) as u8 {
+                    0 => Limited::No,
+                    1 => Limited::Beyond,
+                    _ => Limited::Kissed,
+                },
             };
             // What was read above was read before the sequence is looked at again.
             fence(Ordering::Acquire);
@@ -175,8 +209,10 @@ impl Entry {
     }
 }
 
-fn seconds(stamp: NtpTimestamp) -> u32 {
-    (stamp.to_bits() >> 32) as u32
+/// When that was, in 2^-10 s: fine enough to tell who came first in a flood, and coarse enough that only a
+/// client unseen for 48 days looks new again.
+fn ticks(stamp: NtpTimestamp) -> u32 {
+    (stamp.to_bits() >> 22) as u32
 }
 
 #[cfg(test)]
@@ -206,14 +242,44 @@ mod tests {
         monitor.observe(peer(1, 2000), after(64), V4_CLIENT);
         let mut clients: Vec<Observed> = monitor.clients().collect();
         clients.sort_by_key(|client| client.last.to_bits());
-        let first = Observed { peer: v6, first: after(1), last: after(1), count: 1, version_mode: 0x1B };
-        let second =
-            Observed { peer: peer(1, 2000), first: T0, last: after(64), count: 2, version_mode: V4_CLIENT };
+        let limited = Limited::No;
+        let first =
+            Observed { peer: v6, first: after(1), last: after(1), count: 1, version_mode: 0x1B, limited };
+        let second = Observed {
+            peer: peer(1, 2000),
+            first: T0,
+            last: after(64),
+            count: 2,
+            version_mode: V4_CLIENT,
+            limited,
+        };
         assert_eq!(clients, [first, second]);
         monitor.clear();
         assert_eq!(monitor.clients().count(), 0);
         monitor.observe(peer(1, 1), after(65), V4_CLIENT);
         assert_eq!(monitor.clients().map(|client| client.count).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn who_is_beyond_the_limit_is_so_until_the_next_packet() {
+        let monitor = Monitor::new(64, 7);
+        let of = |number: u32| {
+            let found = monitor.clients().find(|client| client.peer.ip() == peer(number, 0).ip());
+            found.map(|client| (client.peer.port(), client.version_mode, client.limited))
+        };
+        for number in [1, 2] {
+            monitor.observe(peer(number, 0xFFFF), T0, V4_CLIENT);
+        }
+        for limited in [Limited::Kissed, Limited::Beyond] {
+            monitor.note_limit(peer(1, 1000), limited);
+            assert_eq!(of(1), Some((0xFFFF, V4_CLIENT, limited)));
+        }
+        assert_eq!(of(2), Some((0xFFFF, V4_CLIENT, Limited::No)));
+        monitor.observe(peer(1, 1000), after(64), V4_CLIENT);
+        assert_eq!(of(1), Some((1000, V4_CLIENT, Limited::No)));
+        // Whoever is not in the table does not come into it.
+        monitor.note_limit(peer(3, 1000), Limited::Kissed);
+        assert_eq!(of(3), None);
     }
 
     #[test]
@@ -226,6 +292,15 @@ mod tests {
         assert_eq!(clients.len(), monitor.room());
         let oldest = clients.iter().map(|client| T0.signed_since(client.last)).max().unwrap() >> 32;
         assert!(oldest <= -95_000, "{oldest}");
+        // In a flood, too: all of these came within a second.
+        let flooded = after(100_000);
+        for number in 0..10_000 {
+            let received = flooded.offset_by(i64::from(number) * (1 << 32) / 10_000);
+            monitor.observe(peer(number + 1_000_000, 1), received, V4_CLIENT);
+        }
+        let youngest_hundred_ms = |client: &Observed| client.last.signed_since(flooded) > 9 * (1 << 32) / 10;
+        let young = monitor.clients().filter(youngest_hundred_ms).count();
+        assert!(young > 600, "{young} of {}", monitor.room());
         assert!(Monitor::new(0, 7).clients().next().is_none());
         Monitor::new(0, 7).observe(peer(1, 1), T0, V4_CLIENT);
     }

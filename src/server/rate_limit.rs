@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use self::table::{Bucket, Table};
+use super::monitor::Limited;
 use crate::limits;
 use crate::wire::NtpTimestamp;
 
@@ -65,10 +66,23 @@ impl RateLimit {
 pub(super) enum Judgement {
     /// Time.
     Answer,
+    /// Time, although it is beyond the limit.
+    Leak,
     /// A kiss-o'-death packet.
     Kiss,
     /// Silence.
     Refuse,
+}
+
+impl Judgement {
+    /// Where it is beyond the limit: how that is remembered.
+    pub(super) fn beyond(self) -> Option<Limited> {
+        match self {
+            Self::Answer => None,
+            Self::Leak | Self::Refuse => Some(Limited::Beyond),
+            Self::Kiss => Some(Limited::Kissed),
+        }
+    }
 }
 
 /// The buckets of one worker. Steering is by address, so no other worker sees the same source.
@@ -123,7 +137,7 @@ impl Limiter {
             return Judgement::Kiss;
         }
         let leaks = limit.leak_log2.is_some_and(|log2| random.u64(..).trailing_zeros() >= u32::from(log2));
-        if leaks { Judgement::Answer } else { Judgement::Refuse }
+        if leaks { Judgement::Leak } else { Judgement::Refuse }
     }
 }
 

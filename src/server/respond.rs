@@ -120,7 +120,8 @@ impl Responder {
         if flags.contains(AccessFlags::IGNORE) {
             return Err(Reason::Ignored);
         }
-        if let Some(monitor) = self.monitor.as_ref().filter(|_| *monitor) {
+        let monitor = self.monitor.as_ref().filter(|_| *monitor);
+        if let Some(monitor) = monitor {
             monitor.observe(peer, received, buf.first().map_or(0, |first| first & VERSION_MODE));
         }
         let Request::Time { version, mode } = classify(buf, peer.port())? else {
@@ -138,10 +139,13 @@ impl Responder {
             // Only a whole header can have the mark, and the checks above have seen to that.
             let spent = spent_mark.is_some_and(|mark| buf.get(field::ORIGIN) == Some(&mark[..]));
             judgement = self.limiter.judge(peer.ip(), received, limit, kod, spent, &mut self.random);
+            if let (Some(limited), Some(monitor)) = (judgement.beyond(), monitor) {
+                monitor.note_limit(peer, limited);
+            }
         }
         let mut packet = Packet::new_checked(buf.first_chunk_mut().ok_or(Reason::Short)?)?;
         match judgement {
-            Judgement::Answer => {
+            Judgement::Answer | Judgement::Leak => {
                 let moment = Moment { received, ahead };
                 write_reply(system, self.random.u64(..), &mut packet, version, moment, clock)?;
                 Ok(Answer::Time { version, length: signed(buf, key, &mut self.tally)? })

@@ -64,7 +64,7 @@ pub struct Association {
     pub selection: Selection,
     /// The last event: RFC 9327 §4.3's code, 0 for none.
     pub event: u8,
-    /// Events since somebody asked last, at most 15.
+    /// How often that has happened in a row, at most 15.
     pub events: u8,
     /// When it is asked next.
     pub next: NtpTimestamp,
@@ -162,7 +162,7 @@ pub struct Discipline {
     pub offset: f64,
     /// What the clock's rate is corrected by, in parts per million.
     pub frequency_ppm: f64,
-    /// Scatter of the survivors' offsets in seconds.
+    /// Scatter of the survivors' offsets, and of the system peer's own, in seconds.
     pub system_jitter: f64,
     /// Uncertainty of the clock's phase in seconds.
     pub clock_jitter: f64,
@@ -172,6 +172,6 @@ pub struct Discipline {
     pub time_constant: u8,
     /// The last system event: RFC 9327 §4.1's code, 0 for none.
     pub event: u8,
-    /// Events since the start, at most 15.
+    /// How often that has happened in a row, at most 15.
     pub events: u8,
 }

@@ -346,6 +346,37 @@ fn m1_m2_m3_m4_what_ntpq_asked_classic_is_answered_alike() {
 }
 
 #[test]
+fn names_may_have_blanks_before_them_and_every_list_of_names_is_one_that_can_be_asked_for() {
+    let machine = Machine::with_local_clock();
+    let mut responder = Responder::new([7; 16]);
+    let said = |responder: &mut Responder, opcode, association, data: &[u8]| {
+        let payload = request(opcode, 1, association, data);
+        let (_, replies) = ask(responder, &machine, &payload);
+        parse(&whole(&payload, &replies))
+    };
+    let names = |list: Vec<Variable>| list.into_iter().map(|variable| variable.name).collect::<Vec<_>>();
+    assert_eq!(
+        names(said(&mut responder, Opcode::ReadVariables, 0, b"  stratum=4, leap")),
+        ["leap", "stratum"]
+    );
+    assert_eq!(names(said(&mut responder, Opcode::ReadVariables, 0, b"stratum ,leap")), [""; 0]);
+    for (opcode, association, list) in [
+        (Opcode::ReadVariables, 0, "sys_var_list"),
+        (Opcode::ReadVariables, LOCAL.1, "peer_var_list"),
+        (Opcode::ReadClock, LOCAL.1, "clock_var_list"),
+    ] {
+        let listed = said(&mut responder, opcode, association, list.as_bytes()).remove(0).value;
+        assert!(listed.split(',').count() > 9, "{list}: {listed}");
+        // Two names a time; some have no value just now, but none is unknown.
+        for pair in listed.split(',').collect::<Vec<_>>().chunks(2) {
+            let payload = request(opcode, 1, association, pair.join(",").as_bytes());
+            let (outcome, _) = ask(&mut responder, &machine, &payload);
+            assert!(matches!(outcome, Outcome::Answered(_)), "{list}: {pair:?}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn m5_lists_of_the_machine_are_told_to_the_control_key_alone() {
     let machine = Machine::with_local_clock();
     let keys = captured_keys("ntp.keys");

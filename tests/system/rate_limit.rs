@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::clients::{client, find};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::{Finished, Namespace};
 use crate::support::ntp::{Reply, reply, request};
 use crate::support::scene::{SCRATCH, SERVER, Scene};
@@ -122,6 +122,41 @@ fn a_reload_changes_the_numbers_and_keeps_the_buckets() {
         assert!(Instant::now() < deadline, "still limited");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn the_list_of_clients_marks_who_is_beyond_the_limit_and_nobody_else() {
+    let Some(scene) = Scene::new() else { return };
+    let text = format!("{CLOCK}{POOL}restrict 127.0.0.1\nlimit average 0.001 burst 8\n");
+    let (daemon, _) = serve(&scene.server, "marks", &text, "--workers 1");
+    scene.client.address("lan", "192.168.0.3/24");
+    let ask = |address: &str, requests| {
+        burst(&[scene.client.socket(format!("{address}:0"))], "192.168.0.1:123", requests)
+    };
+    assert_eq!(ask("192.168.0.2", 1).len(), 1);
+    assert_eq!(ask("192.168.0.3", 9).iter().filter(|reply| is_kiss(reply)).count(), 1);
+    let list = |selection: &str| {
+        let command = format!("mrulist {selection}");
+        let finished = scene.server.run(ntpring(["ntpq", "-n", "-c", &command, "127.0.0.1"]));
+        assert_eq!(finished.code, Some(0), "{}\n{}", finished.text, daemon.text());
+        // Flags, and whom they are of.
+        let row = |line: &str| -> Option<String> {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_last, _interval, bits, mark, .., _port, address] = fields[..] else { return None };
+            Some(format!("{bits} {mark} {address}"))
+        };
+        let rows: Vec<String> = finished.text.lines().skip(2).filter_map(row).collect();
+        rows
+    };
+    // noquery and nomodify, beside what became of the last packet: the ninth was kissed.
+    let (within, kissed) = ("c0 . 192.168.0.2", "4e0 K 192.168.0.3");
+    assert_eq!(list("sort=addr"), ["0 . 127.0.0.1", within, kissed]);
+    assert_eq!(list("kod"), [kissed]);
+    ask("192.168.0.3", 1);
+    let beyond = "e0 L 192.168.0.3";
+    assert_eq!(list("limited"), [beyond]);
+    assert_eq!(list("kod"), [""; 0]);
+    assert_eq!(list("mincount=10 resall=0xc0"), [beyond]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! What control messages (mode 6) do to time service: triples of neighbouring slices at a quarter of the
-//! rate that saturates the server, beside nothing, beside a flood of mode 6 that is answered, and beside a
-//! flood of datagrams that are dropped at once. The daemon is the real one, so its control thread is.
+//! What control messages (mode 6) do to time service: rounds of neighbouring slices at a quarter of the
+//! rate that saturates the server, beside nothing, beside a flood of mode 6 that is answered, beside a flood
+//! of datagrams that are dropped at once, and beside one that goes elsewhere: what that does is this
+//! program's and the machine's doing, not the server's. The daemon is the real one, so its control thread is.
 
 #![forbid(unsafe_code)]
 
@@ -32,13 +33,15 @@ const SHARE: f64 = 0.25;
 const BURST: u32 = 20;
 
 #[derive(Debug, Parser)]
-#[command(about = "Time service beside nothing, beside mode 6, and beside 12 octets of nothing")]
+#[command(
+    about = "Time service beside nothing, beside mode 6, beside garbage, and beside a flood for somebody else"
+)]
 struct Args {
-    /// Triples
-    #[arg(long, default_value_t = 5)]
+    /// Rounds
+    #[arg(long, default_value_t = 36)]
     rounds: usize,
-    /// Length of a slice, in seconds
-    #[arg(long, default_value_t = 5)]
+    /// Seconds of a slice: a hiccup of the machine that is longer than a hundredth of it is its p99
+    #[arg(long, default_value_t = 1)]
     seconds: u64,
     /// Flooding datagrams per second
     #[arg(long, default_value_t = 50_000)]
@@ -46,7 +49,7 @@ struct Args {
     /// Time requests per second, instead of a quarter of what saturates the server
     #[arg(long)]
     rate: Option<f64>,
-    /// One short triple, to see that it runs
+    /// One short round, to see that it runs
     #[arg(long)]
     quick: bool,
 }
@@ -58,9 +61,11 @@ enum Beside {
     /// The system's variables, and every association: what `ntpq -p` begins with.
     Mode6,
     Garbage,
+    /// The garbage, to a socket that nobody reads.
+    Elsewhere,
 }
 
-const ALL: [Beside; 3] = [Beside::Nothing, Beside::Mode6, Beside::Garbage];
+const ALL: [Beside; 4] = [Beside::Nothing, Beside::Mode6, Beside::Garbage, Beside::Elsewhere];
 
 impl Beside {
     fn name(self) -> &'static str {
@@ -68,13 +73,16 @@ impl Beside {
             Self::Nothing => "nothing",
             Self::Mode6 => "mode 6",
             Self::Garbage => "12 octets",
+            Self::Elsewhere => "12 octets, elsewhere",
         }
     }
 
     /// The datagrams, in turn.
     fn datagrams(self) -> [[u8; 12]; 2] {
         match self {
-            Self::Nothing | Self::Garbage => [[0x23, 0, 6, 0xE9, 0, 0, 0, 0, 0, 0, 0, 0]; 2],
+            Self::Nothing | Self::Garbage | Self::Elsewhere => {
+                [[0x23, 0, 6, 0xE9, 0, 0, 0, 0, 0, 0, 0, 0]; 2]
+            }
             Self::Mode6 => [[0x16, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0x16, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]],
         }
     }
@@ -120,7 +128,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let rate = saturated * SHARE;
     println!("{machine}.\n");
     println!(
-        "{rounds} triples of {seconds} s slices, {rate:.0} time requests/s ({:.0} % of {saturated:.0}/s), floods of {}/s.\n",
+        "{rounds} rounds of {seconds} s slices, {rate:.0} time requests/s ({:.0} % of {saturated:.0}/s), floods of {}/s.\n",
         100.0 * SHARE,
         args.flood
     );
@@ -128,10 +136,17 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         "| beside | time requests | replies lost | p50 µs | p99 µs | flooded/s | mode 6 answered/s | not taken by the channel/s |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let mut slices: Vec<[Slice; 3]> = Vec::new();
-    for _ in 0..rounds {
-        let mut triple = Vec::new();
-        for beside in ALL {
+    let mut slices: Vec<[Slice; ALL.len()]> = Vec::new();
+    for round in 0..rounds {
+        // None is always the first, or always behind the same other one's back.
+        let mut order: Vec<usize> = (0..ALL.len()).collect();
+        order.rotate_left(round % ALL.len());
+        if round / ALL.len() % 2 == 1 {
+            order.reverse();
+        }
+        let mut slices_of_round = Vec::new();
+        for number in order {
+            let beside = ALL[number];
             let slice =
                 slice(&mut daemon, &mut generator, rate, Duration::from_secs(seconds), beside, args.flood)?;
             eprintln!(
@@ -145,38 +160,43 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 slice.answered,
                 slice.not_taken
             );
-            triple.push(slice);
+            slices_of_round.push((number, slice));
         }
-        slices.push(triple.try_into().map_err(|_| "three of them")?);
+        slices_of_round.sort_by_key(|(number, _)| *number);
+        let in_order: Vec<Slice> = slices_of_round.into_iter().map(|(_, slice)| slice).collect();
+        slices.push(in_order.try_into().map_err(|_| "one of each")?);
     }
     report(&slices, seconds);
     Ok(())
 }
 
-fn report(slices: &[[Slice; 3]], seconds: u64) {
+fn report(slices: &[[Slice; ALL.len()]], seconds: u64) {
+    let p99 = |number: usize| Quartiles::of(slices.iter().map(|round| round[number].p99));
     for (number, beside) in ALL.into_iter().enumerate() {
-        let of = |part: &dyn Fn(&Slice) -> f64| {
-            Quartiles::of(slices.iter().map(|triple| part(&triple[number]))).median
-        };
-        let sum =
-            |part: &dyn Fn(&Slice) -> u64| slices.iter().map(|triple| part(&triple[number])).sum::<u64>();
+        let of =
+            |part: &dyn Fn(&Slice) -> f64| Quartiles::of(slices.iter().map(|round| part(&round[number])));
+        let sum = |part: &dyn Fn(&Slice) -> u64| slices.iter().map(|round| part(&round[number])).sum::<u64>();
         let per_second = |part: &dyn Fn(&Slice) -> u64| sum(part) / (seconds * slices.len() as u64).max(1);
         println!(
-            "| {} | {} | {} | {:.1} | {:.1} | {} | {} | {} |",
+            "| {} | {} | {} | {:.1} | {:.1} [{:.1}, {:.1}] | {} | {} | {} |",
             beside.name(),
             sum(&|slice| slice.outcome.sent),
             sum(&|slice| slice.outcome.sent.saturating_sub(slice.outcome.answered)),
-            of(&|slice| slice.p50),
-            of(&|slice| slice.p99),
+            of(&|slice| slice.p50).median,
+            p99(number).median,
+            p99(number).lower,
+            p99(number).upper,
             per_second(&|slice| slice.flooded),
             per_second(&|slice| slice.answered),
             per_second(&|slice| slice.not_taken),
         );
     }
-    let ratio = |above: usize, below: usize| {
-        Quartiles::of(slices.iter().map(|triple| triple[above].p99 / triple[below].p99))
-    };
-    println!("\np99 beside mode 6 / beside nothing: {}; / beside 12 octets: {}.", ratio(1, 0), ratio(1, 2));
+    println!("\n| p99 beside | by that of neighbours | of medians |\n|---|---|---|");
+    for (above, below) in [(1, 0), (1, 2), (1, 3), (2, 0), (3, 0)] {
+        let ratios = Quartiles::of(slices.iter().map(|round| round[above].p99 / round[below].p99));
+        let of_medians = p99(above).median / p99(below).median;
+        println!("| {} / {} | {ratios} | {of_medians:.2} |", ALL[above].name(), ALL[below].name());
+    }
 }
 
 /// Right replies per second, when there are always more requests.
@@ -230,7 +250,8 @@ impl Flooding {
             return Ok(flooding);
         }
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.connect(target)?;
+        let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.connect(if beside == Beside::Elsewhere { sink.local_addr()? } else { target })?;
         let (stop, sent) = (Arc::clone(&flooding.stop), Arc::clone(&flooding.sent));
         let thread = move || {
             let begin = Instant::now();
@@ -246,6 +267,7 @@ impl Flooding {
                 }
                 sleep(Duration::from_micros(50));
             }
+            drop(sink);
         };
         flooding.thread = Some(thread::Builder::new().name("flood".to_owned()).spawn(thread)?);
         Ok(flooding)

@@ -86,6 +86,8 @@ const fn command(name: &'static str, arguments: &'static str, help: &'static str
 
 const ONE: &str = "[assocID] [name,name...]";
 const TWO: &str = "assocID assocID [name,name...]";
+const CLIENTS: &str = "[limited] [kod] [mincount=N] [maxlstint=SECONDS] [resany=MASK] [resall=MASK] \
+                       [sort=[-]lstint|avgint|count|addr]";
 
 /// In alphabetical order; a name may be cut short as long as it is unique. Names of two letters are whole.
 const COMMANDS: [Command; 36] = [
@@ -110,7 +112,7 @@ const COMMANDS: [Command; 36] = [
     command("mreadlist", TWO, "mreadvar", Action::ReadMany),
     command("mreadvar", TWO, "variables of a range of associations", Action::ReadMany),
     command("mrl", TWO, "mreadvar", Action::ReadMany),
-    command("mrulist", "", "who has asked the server lately", Action::MruList),
+    command("mrulist", CLIENTS, "who has asked the server lately", Action::MruList),
     command("mrv", TWO, "mreadvar", Action::ReadMany),
     command(
         "opeers",
@@ -167,7 +169,7 @@ impl Shell<Session> {
 
     /// Runs one line; returns what it prints.
     pub(super) fn run(&mut self, line: &str) -> Result<String, Trouble> {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let words = words(line);
         let Some((name, arguments)) = words.split_first() else { return Ok(String::new()) };
         match (find(name)?, arguments) {
             (Action::Host, []) => Ok(format!("current host is {}\n", self.host)),
@@ -219,6 +221,10 @@ impl<S: Ask> Shell<S> {
         let server = self.server.as_mut().ok_or_else(|| usage("***No host open, use `host' command"))?;
         let is_signed = self.credentials.always || matches!(action, Action::Ordered(_));
         server.sign_with(if is_signed { Some(self.credentials.key()?) } else { None });
+        // An index is of the list that `as` has shown, or would show.
+        if self.shown.0.is_empty() && arguments.iter().any(|word| word.starts_with('&')) {
+            self.shown = Shown::of(&server.associations()?.1);
+        }
         match action {
             Action::Peers(columns) => {
                 let rows = peers::rows(server, self.names, family(arguments)?)?;
@@ -226,11 +232,12 @@ impl<S: Ask> Shell<S> {
             }
             Action::Associations => {
                 let (_, list) = server.associations()?;
-                self.shown = Shown(list.iter().map(|(association, _)| *association).collect());
+                self.shown = Shown::of(&list);
                 Ok(self.text_or_json(|_| associations(&list), || associations_json(&list)))
             }
             Action::MruList => {
-                let (now, entries) = mru::fetch(server)?;
+                let wanted = mru::Wanted::parse(arguments).map_err(Trouble::Usage)?;
+                let (now, entries) = mru::fetch(server, &wanted)?;
                 let names = self.names;
                 Ok(self.text_or_json(|_| mru::table(now, &entries, names), || mru::json(now, &entries)))
             }
@@ -342,6 +349,11 @@ impl<S: Ask> Shell<S> {
         };
         Ok(self.text_or_json(text, || object(association, status, &found)))
     }
+}
+
+/// The words of a line, up to a comment.
+fn words(line: &str) -> Vec<&str> {
+    line.split('#').next().unwrap_or_default().split_ascii_whitespace().collect()
 }
 
 /// A command by its name, or by the beginning of it. A list of variables comes before other names.
@@ -479,8 +491,7 @@ impl<S: Ask> Shell<S> {
 
     /// Runs a line that does not change the server.
     pub(super) fn run_asking(&mut self, line: &str) -> Result<String, Trouble> {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        match words.split_first() {
+        match words(line).split_first() {
             Some((name, arguments)) => self.ask(find(name)?, arguments),
             None => Ok(String::new()),
         }

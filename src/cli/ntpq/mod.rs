@@ -19,6 +19,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+
 use self::commands::{Shell, Trouble};
 use super::complain;
 
@@ -29,15 +31,11 @@ const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "ntpq", version, about = "Asks NTP servers about their state, as ntpq does")]
 pub(super) struct Args {
-    /// Print the table of associations, as -c peers does
-    #[arg(short = 'p', long)]
-    peers: bool,
+    #[command(flatten)]
+    commands: Commands,
     /// Print addresses instead of names
     #[arg(short = 'n', long)]
     numeric: bool,
-    /// Run this command, such as rv, as, sysinfo or mrulist; may be repeated ("help" lists them)
-    #[arg(short = 'c', long, value_name = "CMD")]
-    command: Vec<String>,
     /// Read commands from standard input, even after others
     #[arg(short = 'i', long)]
     interactive: bool,
@@ -68,6 +66,42 @@ pub(super) struct Args {
     hosts: Vec<String>,
 }
 
+/// What -p and -c say, in their order.
+#[derive(Clone, Debug)]
+struct Commands(Vec<String>);
+
+impl clap::Args for Commands {
+    fn augment_args(command: Command) -> Command {
+        let peers = Arg::new("peers").short('p').long("peers").action(ArgAction::SetTrue);
+        let one = Arg::new("command").short('c').long("command").value_name("CMD").action(ArgAction::Append);
+        command.arg(peers.help("Print the table of associations, as -c peers does")).arg(one.help(
+            "Run this command, such as rv, as, sysinfo or mrulist; may be repeated (\"help\" lists them)",
+        ))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Commands {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let texts = matches.get_many::<String>("command").into_iter().flatten().cloned();
+        let places = matches.indices_of("command").into_iter().flatten();
+        let mut placed: Vec<(usize, String)> = places.zip(texts).collect();
+        if matches.get_flag("peers") {
+            placed.push((matches.index_of("peers").unwrap_or_default(), "peers".to_owned()));
+        }
+        placed.sort_by_key(|(place, _)| *place);
+        Ok(Self(placed.into_iter().map(|(_, text)| text).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 /// Whether addresses are shown by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Names {
@@ -88,10 +122,7 @@ impl Names {
 
 /// Asks each server in turn. Exit code 0 if every command was answered, 1 if one was not.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let mut commands = args.command.clone();
-    if args.peers {
-        commands.push("peers".to_owned());
-    }
+    let Commands(commands) = &args.commands;
     let default = ["localhost".to_owned()];
     let hosts = if args.hosts.is_empty() { &default[..] } else { &args.hosts };
     let mut shell = match Shell::new(args) {
@@ -107,7 +138,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
             good &= print(HOME_AND_CLEAR);
         }
         for host in hosts {
-            good &= ask_host(&mut shell, host, hosts.len() > 1, &commands);
+            good &= ask_host(&mut shell, host, hosts.len() > 1, commands);
         }
         let Some(seconds) = args.watch else { break };
         thread::sleep(Duration::from_secs(seconds));
@@ -147,6 +178,10 @@ fn converse(shell: &mut Shell) -> bool {
         }
         good &= obey(shell, &line);
         print(prompt);
+    }
+    // The end of a terminal's input is no end of its line.
+    if !prompt.is_empty() {
+        print("\n");
     }
     good
 }

@@ -1,7 +1,9 @@
 //! `mrulist`: who has asked the server lately.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
@@ -12,6 +14,92 @@ use crate::wire::NtpTimestamp;
 
 /// So many questions at most, so that no server can make the list endless.
 const QUESTIONS_MAX: usize = 1 << 16;
+
+/// Which clients are wanted, and in which order.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// What the server is told.
+    parameters: String,
+    order: Order,
+    is_reversed: bool,
+}
+
+/// What the list is sorted by.
+#[derive(Clone, Copy, Debug, Default)]
+enum Order {
+    /// How long ago somebody asked last: the newest comes first.
+    #[default]
+    Last,
+    /// Seconds between packets.
+    Interval,
+    /// Number of packets.
+    Count,
+    /// IPv4 before IPv6.
+    Address,
+}
+
+impl Wanted {
+    /// `[limited] [kod] [mincount=N] [maxlstint=S] [resany=M] [resall=M] [sort=[-]ORDER]`
+    ///
+    /// # Errors
+    /// Why a word cannot be, for the user.
+    pub(super) fn parse(words: &[&str]) -> Result<Self, String> {
+        let mut wanted = Self::default();
+        let mut any_of = 0;
+        for word in words {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let number =
+                || variables::hexadecimal(value).ok_or_else(|| format!("***Invalid number in \"{word}\""));
+            match name {
+                "limited" if value.is_empty() => any_of |= LIMITED,
+                "kod" if value.is_empty() => any_of |= KOD,
+                "resany" => any_of |= number()?,
+                "resall" => wanted.tell(name, format_args!("0x{:x}", number()?)),
+                "mincount" | "maxlstint" => wanted.tell(name, format_args!("{}", number()?)),
+                "sort" => wanted.sort_by(value)?,
+                _ => return Err(format!("***\"{word}\" selects no clients; see \"help mrulist\"")),
+            }
+        }
+        if any_of != 0 {
+            wanted.tell("resany", format_args!("0x{any_of:x}"));
+        }
+        Ok(wanted)
+    }
+
+    fn tell(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.parameters, ", {name}={value}");
+    }
+
+    fn sort_by(&mut self, value: &str) -> Result<(), String> {
+        let name = value.strip_prefix('-');
+        self.is_reversed = name.is_some();
+        self.order = match name.unwrap_or(value) {
+            "lstint" => Order::Last,
+            "avgint" => Order::Interval,
+            "count" => Order::Count,
+            "addr" => Order::Address,
+            _ => return Err(format!("***Sort order \"{value}\" is none of lstint, avgint, count and addr")),
+        };
+        Ok(())
+    }
+
+    fn sorted(&self, entries: BTreeMap<String, Entry>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = entries.into_values().collect();
+        // Equals keep the order of the newest first.
+        entries.sort_by_key(|entry| Reverse(entry.last.to_bits()));
+        match self.order {
+            Order::Last => {}
+            Order::Interval => entries.sort_by_key(Entry::interval),
+            Order::Count => entries.sort_by_key(|entry| entry.count),
+            Order::Address => entries.sort_by_key(|entry| entry.host_and_port().0.parse::<IpAddr>().ok()),
+        }
+        if self.is_reversed {
+            entries.reverse();
+        }
+        entries
+    }
+}
 
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,14 +119,14 @@ pub(super) struct Entry {
 const LIMITED: u32 = 0x20;
 const KOD: u32 = 0x400;
 
-/// All entries, and the server's time when it gave the last. The newest comes first.
-pub(super) fn fetch(server: &mut impl Ask) -> Result<(NtpTimestamp, Vec<Entry>), Failure> {
+/// The entries that are wanted, and the server's time when it gave the last.
+pub(super) fn fetch(server: &mut impl Ask, wanted: &Wanted) -> Result<(NtpTimestamp, Vec<Entry>), Failure> {
     let mut nonce = nonce(server)?;
     // By address: an entry that was used meanwhile comes again, and only its last state counts.
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     let mut resume = String::new();
     for _ in 0..QUESTIONS_MAX {
-        let asked = format!("nonce={nonce}, frags={FRAGMENTS_MAX}{resume}");
+        let asked = format!("nonce={nonce}, frags={FRAGMENTS_MAX}{}{resume}", wanted.parameters);
         let response = server.ask(Opcode::ReadMru, 0, asked.as_bytes())?;
         let list = parse(&response.data);
         let given = entries_of(&list);
@@ -47,7 +135,7 @@ pub(super) fn fetch(server: &mut impl Ask) -> Result<(NtpTimestamp, Vec<Entry>),
         let now = dates::stamp(variables::value(&list, "now"));
         // `now` stands behind the last entry only.
         if now.is_some() || newest.is_none() {
-            return Ok((now.unwrap_or_else(dates::now), sorted(entries)));
+            return Ok((now.unwrap_or_else(dates::now), wanted.sorted(entries)));
         }
         if let Some(Entry { address, last, .. }) = newest {
             let bits = last.to_bits();
@@ -58,18 +146,12 @@ pub(super) fn fetch(server: &mut impl Ask) -> Result<(NtpTimestamp, Vec<Entry>),
             renewed => renewed.clone_into(&mut nonce),
         }
     }
-    Ok((dates::now(), sorted(entries)))
+    Ok((dates::now(), wanted.sorted(entries)))
 }
 
 fn nonce(server: &mut impl Ask) -> Result<String, Failure> {
     let response = server.ask(Opcode::RequestNonce, 0, &[])?;
     Ok(variables::value(&parse(&response.data), "nonce").to_owned())
-}
-
-fn sorted(entries: BTreeMap<String, Entry>) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = entries.into_values().collect();
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.last.to_bits()));
-    entries
 }
 
 /// The entries of one response in its order, oldest first. Names are `last.0`, `addr.0` and so on, in any

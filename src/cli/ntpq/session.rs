@@ -205,6 +205,11 @@ fn is_passing(error: &io::Error) -> bool {
 pub(super) struct Shown(pub(super) VecDeque<u16>);
 
 impl Shown {
+    /// Of a list with status words.
+    pub(super) fn of(list: &[(u16, u16)]) -> Self {
+        Self(list.iter().map(|(association, _)| *association).collect())
+    }
+
     /// An association by its number, or by `&` and its place in the list.
     ///
     /// # Errors

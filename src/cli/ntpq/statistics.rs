@@ -16,7 +16,7 @@ pub(super) struct List {
 }
 
 /// All of them; each is about the system.
-pub(super) const LISTS: [List; 8] = [
+pub(super) const LISTS: [List; 7] = [
     List {
         command: "sysinfo",
         help: "display system summary",
@@ -133,7 +133,6 @@ pub(super) const LISTS: [List; 8] = [
             ("authdecrypts", "decryptions:     "),
         ],
     },
-    PEER,
 ];
 
 /// `pstats`: the one that is about an association.

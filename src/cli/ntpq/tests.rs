@@ -1,7 +1,10 @@
 //! Commands against a played server, whose answers are those of real ones.
 
+use clap::Parser;
+
 use super::commands::{Shell, Trouble};
 use super::session::{Ask, Failure};
+use super::{Args, Commands};
 use crate::control::{ErrorCode, Opcode, Response};
 
 /// Answers by (opcode, association, data); anything else is an unknown variable.
@@ -52,6 +55,13 @@ fn played() -> Shell<Played> {
             Opcode::ReadMru,
             0,
             "nonce=eeae, frags=32, last.0=0xeeadd297.90c16dcc, addr.0=192.168.0.2:123",
+            0,
+            MRU_END.to_vec(),
+        ),
+        (
+            Opcode::ReadMru,
+            0,
+            "nonce=eead, frags=32, mincount=2, resall=0x20, maxlstint=600, resany=0x420",
             0,
             MRU_END.to_vec(),
         ),
@@ -124,7 +134,9 @@ fn variables_are_asked_for_by_association_index_and_name() {
     assert_eq!(shell.run_asking("rl &1 stratum,offset").unwrap(), expected);
     assert!(shell.run_asking("mrv &1 &2").unwrap().contains("associd=43269 status=9014"));
     assert_eq!(said("rv 5"), "***A request variable unknown to the server");
-    assert!(said("rv &4").contains("out of range [1..0]"));
+    // Without an `as` before it, an index is of what it would show.
+    assert_eq!(said("rv &1 stratum,offset # the first"), expected);
+    assert!(said("rv &4").contains("out of range [1..3]"));
     assert!(said("rv 99999").contains("Invalid association ID"));
 }
 
@@ -152,6 +164,36 @@ fn the_client_list_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn the_client_list_is_of_those_wanted_in_the_order_wanted() {
+    let addresses = |line: &str| {
+        said(line).lines().skip(2).map(|row| row.rsplit_once(' ').expect("columns").1.to_owned()).collect()
+    };
+    let (v6, first, last) = ("fd00::2", "192.168.0.2", "192.168.0.9");
+    for (order, expected) in [
+        ("lstint", [last, first, v6]),
+        ("-lstint", [v6, first, last]),
+        ("avgint", [v6, last, first]),
+        ("count", [v6, last, first]),
+        ("-count", [first, last, v6]),
+        ("addr", [first, last, v6]),
+        ("-addr", [v6, last, first]),
+    ] {
+        let shown: Vec<String> = addresses(&format!("mrulist sort={order}"));
+        assert_eq!(shown, expected, "{order}");
+    }
+    // The server chooses.
+    let shown: Vec<String> = addresses("mrulist limited mincount=2 kod resall=32 maxlstint=600");
+    assert_eq!(shown, [last]);
+    for (word, problem) in [
+        ("nonsense", "***\"nonsense\" selects no clients"),
+        ("mincount=few", "***Invalid number in \"mincount=few\""),
+        ("sort=age", "***Sort order \"age\" is none of"),
+    ] {
+        assert!(said(&format!("mrulist {word}")).starts_with(problem), "{word}");
+    }
+}
+
+#[test]
 fn commands_are_found_by_their_beginning_if_it_is_unique() {
     assert!(said("p").contains("ambiguous"));
     assert!(said("nosuch").contains("unknown"));
@@ -159,6 +201,21 @@ fn commands_are_found_by_their_beginning_if_it_is_unique() {
     assert!(said("help").contains("mrulist"));
     assert_eq!(said("hostnames no"), "hostnames not being displayed\n");
     assert_eq!(said("  "), "");
+    assert_eq!(said("# nothing"), "");
+    assert_eq!(said("pstat"), "usage: pstats assocID");
+    assert_eq!(said("help").matches("pstats").count(), 1);
+}
+
+#[test]
+fn options_are_commands_in_their_order() {
+    let commands = |words: &str| {
+        let Args { commands: Commands(commands), .. } = Args::parse_from(words.split(' '));
+        commands
+    };
+    assert_eq!(commands("ntpq -pn -c rv host"), ["peers", "rv"]);
+    assert_eq!(commands("ntpq -c rv -n -p -c as"), ["rv", "peers", "as"]);
+    assert_eq!(commands("ntpq --peers"), ["peers"]);
+    assert_eq!(commands("ntpq -n"), [""; 0]);
 }
 
 #[test]

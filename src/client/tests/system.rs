@@ -84,6 +84,38 @@ fn c17_a_root_distance_beyond_maxdist_is_not_followed() {
 }
 
 #[test]
+fn status_words_count_events_of_one_kind_in_a_row() {
+    // RFC 9327 §4.1 and §4.3; classic shows c016 and 8011 at first, and 0615 and 961a then.
+    const RESTART: u8 = 6;
+    const CLOCK_SYNC: u8 = 5;
+    const SYSTEM_PEER: u8 = 10;
+    let mut bench = client_of(1);
+    let system = |bench: &Bench| (bench.client.discipline().event, bench.client.discipline().events);
+    assert_eq!(system(&bench), (RESTART, 1));
+    bench.serve(15.0, |_| good());
+    assert_eq!(system(&bench), (CLOCK_SYNC, 1));
+    assert_eq!((bench.view(0).event, bench.view(0).events), (SYSTEM_PEER, 1));
+
+    let local_clock = Some(LocalClock { stratum: 3, ..LocalClock::default() });
+    let bench = Bench::new(Settings { local_clock, ..Settings::default() });
+    assert_eq!(system(&bench), (CLOCK_SYNC, 1));
+    assert_eq!((bench.view(0).event, bench.view(0).events), (SYSTEM_PEER, 1));
+}
+
+#[test]
+fn the_system_s_jitter_has_its_peer_s_in_it() {
+    // RFC 5905 §11.2.3: of one survivor alone, it is all there is.
+    let mut bench = client_of(1);
+    let offset = std::cell::Cell::new(0.001);
+    bench.serve(15.0, |_| {
+        offset.set(-offset.get());
+        Some(Answer { offset: offset.get(), ..Answer::default() })
+    });
+    let (system, peer) = (bench.client.discipline().system_jitter, bench.view(0).jitter);
+    assert!(peer > 1e-4 && (system - peer).abs() < 1e-9, "{system} {peer}");
+}
+
+#[test]
 fn c22_a_lone_local_clock_is_served_at_once_and_never_adjusted() {
     let local_clock = Some(LocalClock { stratum: 3, ..LocalClock::default() });
     let mut bench = Bench::new(Settings { local_clock, ..Settings::default() });

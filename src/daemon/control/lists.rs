@@ -156,7 +156,7 @@ fn words(flags: AccessFlags) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::AccessEntry;
+    use crate::server::{AccessEntry, Limited};
     use crate::wire::NtpTimestamp;
 
     fn entry(address: &str, length: u8, flags: AccessFlags, ntpport: bool) -> AccessEntry {
@@ -166,7 +166,8 @@ mod tests {
 
     fn client(peer: &str, count: u64) -> Observed {
         let (first, last) = (NtpTimestamp::UNKNOWN, NtpTimestamp::UNKNOWN);
-        Observed { peer: peer.parse().expect("an address"), first, last, count, version_mode: 0x23 }
+        let peer = peer.parse().expect("an address");
+        Observed { peer, first, last, count, version_mode: 0x23, limited: Limited::No }
     }
 
     #[test]
