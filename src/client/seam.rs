@@ -186,6 +186,8 @@ pub enum Notice {
     RateExceeded(SocketAddr, u8),
     /// A source refuses to serve us: the kiss code.
     Denied(SocketAddr, ReferenceId),
+    /// A pool's server did not answer for long, or was wrong for long, as the flag says: it is left alone.
+    PassedOver(SocketAddr, bool),
     /// A name has no address. It is looked up again after so many seconds.
     NotResolved(Arc<str>, u64),
     /// The clock follows another source.
@@ -220,6 +222,10 @@ impl fmt::Display for Notice {
                 let code = code.octets();
                 let code = String::from_utf8_lossy(&code);
                 write!(f, "{source} refuses to serve us ({}): not asked again", code.trim_end_matches('\0'))
+            }
+            Self::PassedOver(source, is_wrong) => {
+                let why = if *is_wrong { "is of no use" } else { "does not answer" };
+                write!(f, "{source} {why}: its pool is looked up for another server")
             }
             Self::NotResolved(host, seconds) => {
                 write!(f, "{host}: no address found; looked up again in {seconds} s")

@@ -459,13 +459,44 @@ fn a_pool_is_expanded_and_its_dead_and_lying_members_do_no_harm() {
     for record in runs(&scenario) {
         assert_eq!(record.steps, []);
         assert!(worst(&record, 60, usize::MAX) < 2e-3, "{}", worst(&record, 60, usize::MAX));
-        // Ten members and the pool's own row.
-        assert_eq!(record.associations, 11);
+        // Nine members, for who lies or is dead does not stay, and the pool's own row.
+        assert_eq!(record.associations, 10);
         assert_eq!(
             record.sent.iter().filter(|(_, server)| *server == 7).count(),
             1,
             "denied, never asked again"
         );
         assert!(record.lookups.len() < 20, "{} lookups", record.lookups.len());
+    }
+}
+
+/// Two of six lie from the start and one dies in the third hour: none of them is asked in the end, though the
+/// name stands for all six all the time.
+#[test]
+fn a_pool_ends_without_the_liars_and_the_dead() {
+    let mut scenario = Scenario::new("pool of six", LAN);
+    scenario.is_pool = true;
+    let behaviour = [
+        &[(0.0, Behaviour::Off(0.5))][..],
+        &[(0.0, Behaviour::Honest)],
+        &[(0.0, Behaviour::Honest), (3.0 * HOUR, Behaviour::Silent)],
+        &[(0.0, Behaviour::Off(-3600.0))],
+        &[(0.0, Behaviour::Honest)],
+        &[(0.0, Behaviour::Honest)],
+    ];
+    scenario.servers = behaviour.iter().map(|each| Server::behaving(LAN, each)).collect();
+    scenario.seconds = 24.0 * HOUR;
+    for record in runs(&scenario) {
+        assert_eq!(record.steps, []);
+        assert!(worst(&record, 60, usize::MAX) < 2e-3, "{}", worst(&record, 60, usize::MAX));
+        assert!(record.served[60..].iter().all(|served| *served == (LeapIndicator::None, 2)));
+        // Three members and the pool's own row.
+        assert_eq!(record.associations, 4);
+        let last = |server| record.sent.iter().rev().find(|(_, to)| *to == server).expect("it was asked").0;
+        assert!(last(0) < 3.0 * HOUR && last(3) < 3.0 * HOUR, "liars: {} {}", last(0), last(3));
+        assert!(last(2) < 6.0 * HOUR, "the dead: {}", last(2));
+        let gone = record.notices.iter().filter(|(_, notice)| matches!(notice, Notice::PassedOver(..)));
+        assert_eq!(gone.count(), 3);
+        assert!(record.lookups.len() < 10, "{} lookups", record.lookups.len());
     }
 }
