@@ -213,7 +213,8 @@ impl Association {
         self.received_at.map_or(f64::INFINITY, |at| between(now, at).max(0.0))
     }
 
-    /// The request that is due at `now`, and whether the source has just become unreachable.
+    /// The request that is due at `now`, and whether the source has just become unreachable, or has not
+    /// answered at all.
     pub(super) fn timer(
         &mut self,
         now: Duration,
@@ -265,7 +266,7 @@ impl Association {
         if is_lost {
             self.note(PeerEvent::Unreachable);
         }
-        is_lost
+        is_lost || (self.received_at.is_none() && self.unreach == PATIENCE)
     }
 
     fn delay_to_next(&self) -> f64 {

@@ -180,7 +180,7 @@ pub struct KernelStatus {
 pub enum Notice {
     /// A source answers.
     Reachable(SocketAddr),
-    /// A source stopped answering.
+    /// A source stopped answering, or has not begun to after a few polls.
     Unreachable(SocketAddr),
     /// A source asks for fewer requests: the new poll interval, log2 seconds.
     RateExceeded(SocketAddr, u8),
@@ -214,7 +214,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reachable(source) => write!(f, "{source} answers"),
-            Self::Unreachable(source) => write!(f, "{source} does not answer any more"),
+            Self::Unreachable(source) => write!(f, "{source} gives no usable answer"),
             Self::RateExceeded(source, poll) => {
                 write!(f, "{source} asks for fewer requests: one in {} s from now on", 1_u32 << poll)
             }
@@ -224,8 +224,9 @@ impl fmt::Display for Notice {
                 write!(f, "{source} refuses to serve us ({}): not asked again", code.trim_end_matches('\0'))
             }
             Self::PassedOver(source, is_wrong) => {
-                let why = if *is_wrong { "is of no use" } else { "does not answer" };
-                write!(f, "{source} {why}: its pool is looked up for another server")
+                let why =
+                    if *is_wrong { "disagrees with the others or is too far from a clock: it " } else { "" };
+                write!(f, "{source} {why}is given up: its pool is looked up for another server")
             }
             Self::NotResolved(host, seconds) => {
                 write!(f, "{host}: no address found; looked up again in {seconds} s")

@@ -252,6 +252,27 @@ fn a_preferred_source_is_followed_alone_if_it_is_no_falseticker() {
 }
 
 #[test]
+fn maxclock_is_how_many_survivors_count() {
+    let mut settings =
+        Settings { sources: (1..=5).map(|host| source(host, iburst())).collect(), ..Settings::default() };
+    settings.selection.maxclock = 2;
+    let mut bench = Bench::new(settings);
+    bench.serve(30.0, |_| good());
+    let mut selections: Vec<_> = (0..5).map(|at| bench.view(at).selection).collect();
+    selections.sort_unstable();
+    let excess = Selection::Excess;
+    assert_eq!(selections, [excess, excess, excess, Selection::Candidate, Selection::SystemPeer]);
+}
+
+#[test]
+fn a_source_that_never_answers_is_told_of_once() {
+    let mut bench = client_of(2);
+    bench.serve(20_000.0, |host| if host == 1 { good() } else { None });
+    let silent = Notice::Unreachable(SocketAddr::new(address(2), 123));
+    assert_eq!(bench.notices().iter().filter(|notice| ***notice == silent).count(), 1);
+}
+
+#[test]
 fn minsane_is_how_many_must_agree() {
     let mut settings =
         Settings { sources: vec![source(1, iburst()), source(2, iburst())], ..Settings::default() };

@@ -365,6 +365,47 @@ fn c19_later_a_large_offset_must_last_before_it_is_stepped() {
 }
 
 #[test]
+fn c19_a_lone_server_that_lies_by_a_day_or_half_an_era_ends_the_process_and_moves_nothing() {
+    for lie in [86_400.0, -86_400.0, 2_147_483_000.0] {
+        for allow_first_panic in [false, true] {
+            let mut scenario = Scenario::new("lone liar", LAN).poll(4, 6);
+            scenario.servers =
+                vec![Server::behaving(LAN, &[(0.0, Behaviour::Honest), (HOUR, Behaviour::Off(lie))])];
+            scenario.settings.discipline.allow_first_panic = allow_first_panic;
+            scenario.seconds = 2.0 * HOUR;
+            for record in runs(&scenario) {
+                let refused = record.panic.expect("it ends");
+                assert!((refused / lie - 1.0).abs() < 1e-5, "{refused}, not {lie}");
+                assert_eq!(record.steps, [], "-g lets the first correction be of any size, and no other");
+            }
+        }
+    }
+}
+
+#[test]
+fn c19_tinker_panic_0_and_step_0_lift_those_bounds() {
+    let mut scenario = Scenario::new("no panic", LAN).poll(4, 6);
+    scenario.servers =
+        vec![Server::behaving(LAN, &[(0.0, Behaviour::Honest), (HOUR, Behaviour::Off(86_400.0))])];
+    scenario.settings.discipline.panic = 0.0;
+    scenario.seconds = 2.0 * HOUR;
+    for record in runs(&scenario) {
+        assert_eq!(record.panic, None);
+        let [(when, by)] = record.steps[..] else { panic!("{:?}", record.steps) };
+        assert!(when > HOUR + 300.0 && (by - 86_400.0).abs() < 0.01, "{when} {by}");
+    }
+    let mut scenario = Scenario::new("slew only", LAN);
+    scenario.settings.discipline.step = 0.0;
+    scenario.initial_error = 2.0;
+    scenario.seconds = 2.0 * HOUR;
+    for record in runs(&scenario) {
+        assert_eq!(record.steps, []);
+        // 24 s at the fastest slew.
+        assert!(worst(&record, 60, usize::MAX) < 3e-3, "{}", worst(&record, 60, usize::MAX));
+    }
+}
+
+#[test]
 fn c20_large_frequency_errors_are_found_and_kept() {
     for frequency in [-450e-6, -200e-6, 200e-6, 450e-6] {
         let mut scenario = Scenario::new("frequency", LAN).poll(6, 10);
