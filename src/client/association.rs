@@ -26,6 +26,9 @@ const FIRST_RETRY: f64 = BURST_SPACING;
 /// RFC 5905 §13's NTP_UNREACH: after so many polls without an answer a source is asked less often.
 const UNREACH: u32 = 12;
 
+/// Whoever did not answer so many polls in a row is lost; who was of no use at so many is wrong for long.
+const PATIENCE: u32 = 8;
+
 /// So many samples in a row that waited too long are a queue.
 const QUEUE: u32 = 2;
 
@@ -76,6 +79,8 @@ pub(super) struct Association {
     pub(super) history: History,
     pub(super) server: ServerState,
     pub(super) selection: Selection,
+    /// It answers, but others are followed and it cannot be: it is a falseticker, or too far from a clock.
+    pub(super) is_useless: bool,
     pub(super) authentication: Authentication,
     pub(super) flash: u16,
     pub(super) local: IpAddr,
@@ -83,6 +88,10 @@ pub(super) struct Association {
     pub(super) poll: Poll,
     pub(super) reach: u8,
     pub(super) unreach: u32,
+    /// When half of the polls were missed that it takes to be lost.
+    missing_since: Duration,
+    /// Polls in a row at which it was useless.
+    useless_polls: u32,
     pub(super) event: u8,
     pub(super) events: u8,
     pub(super) is_stopped: bool,
@@ -117,6 +126,7 @@ impl Association {
             history: History::default(),
             server: ServerState::UNKNOWN,
             selection: Selection::Rejected,
+            is_useless: false,
             authentication,
             flash: 0,
             local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -124,6 +134,8 @@ impl Association {
             poll: Poll::new(&options),
             reach: 0,
             unreach: 0,
+            missing_since: Duration::ZERO,
+            useless_polls: 0,
             event: PeerEvent::Mobilised as u8,
             events: 1,
             is_stopped: false,
@@ -178,7 +190,22 @@ impl Association {
 
     /// Whether nobody answered for long: perhaps the name has another address now.
     pub(super) fn is_lost(&self) -> bool {
-        self.reach == 0 && self.unreach >= 8
+        self.reach == 0 && self.unreach >= PATIENCE
+    }
+
+    /// Whether nobody answered for long, though somebody else did at `answered`.
+    pub(super) fn is_dead(&self, answered: Option<Duration>) -> bool {
+        self.is_lost() && answered.is_some_and(|answered| answered > self.missing_since)
+    }
+
+    /// Whether it was of no use for long, though it answers.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.is_useless && self.useless_polls >= PATIENCE
+    }
+
+    /// When the last valid reply came.
+    pub(super) fn received_at(&self) -> Option<Duration> {
+        self.received_at
     }
 
     /// Seconds since the last valid reply.
@@ -186,7 +213,8 @@ impl Association {
         self.received_at.map_or(f64::INFINITY, |at| between(now, at).max(0.0))
     }
 
-    /// The request that is due at `now`, and whether the source has just become unreachable.
+    /// The request that is due at `now`, and whether the source has just become unreachable, or has not
+    /// answered at all.
     pub(super) fn timer(
         &mut self,
         now: Duration,
@@ -199,7 +227,7 @@ impl Association {
         if self.burst_left > 0 && !self.waits {
             self.burst_left -= 1;
         } else {
-            is_lost = self.begin_poll();
+            is_lost = self.begin_poll(now);
         }
         let spread = 1.0 + (random() >> 11) as f64 / (1_u64 << 53) as f64 / 64.0;
         self.next_poll = Some(after(now, self.delay_to_next() * spread));
@@ -214,10 +242,14 @@ impl Association {
     }
 
     /// A new poll interval: RFC 5905 §13's reach register is shifted once for it, bursts included.
-    fn begin_poll(&mut self) -> bool {
+    fn begin_poll(&mut self, now: Duration) -> bool {
         if !self.was_answered {
             self.unreach = self.unreach.saturating_add(1);
         }
+        if self.unreach == PATIENCE / 2 {
+            self.missing_since = now;
+        }
+        self.useless_polls = if self.is_useless { self.useless_polls.saturating_add(1) } else { 0 };
         let was_reached = self.reach != 0;
         self.reach <<= 1;
         self.was_answered = false;
@@ -234,7 +266,7 @@ impl Association {
         if is_lost {
             self.note(PeerEvent::Unreachable);
         }
-        is_lost
+        is_lost || (self.received_at.is_none() && self.unreach == PATIENCE)
     }
 
     fn delay_to_next(&self) -> f64 {

@@ -204,10 +204,7 @@ pub fn open(bytes: &[u8], asked: Option<&Asked>, authentic: Option<u32>) -> Resu
         return Err(Flaw::Unsynchronised(server));
     }
     let (receive, transmit) = (packet.receive(), packet.transmit());
-    // Random bits below the server's precision may make a reply that was quick seem to leave before its
-    // request came.
-    let fuzz = units(2.0 * precision_seconds(server.precision));
-    if receive.is_unknown() || transmit.is_unknown() || transmit.signed_since(receive) < -fuzz {
+    if receive.is_unknown() || transmit.is_unknown() || runs_backwards(receive, transmit, server.precision) {
         return Err(Flaw::Invalid);
     }
     let distance = short_seconds(server.root_delay) / 2.0 + short_seconds(server.root_dispersion);
@@ -216,6 +213,12 @@ pub fn open(bytes: &[u8], asked: Option<&Asked>, authentic: Option<u32>) -> Resu
         return Err(Flaw::Distance(server));
     }
     Ok(Reply { server, receive, transmit })
+}
+
+/// Whether a reply left before its request came. Random bits below the server's precision may make one that
+/// was quick seem so.
+pub fn runs_backwards(receive: NtpTimestamp, transmit: NtpTimestamp, precision: Precision) -> bool {
+    transmit.signed_since(receive) < -units(2.0 * precision_seconds(precision))
 }
 
 /// RFC 5905 §7.4: a stratum of zero, and four ASCII characters in the place of the reference id. An

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `seam` | events, actions |
 //! | `settings` | the configuration, as far as it concerns the client |
+//! | `mobilise` | which associations there are |
 //! | `names` | lines of the configuration, names, pools |
 //! | `association` | one source: when it is asked, which replies count |
 //! | `exchange` | one request and its reply |
@@ -36,6 +37,7 @@ pub mod estimator;
 pub mod exchange;
 mod history;
 mod leap;
+mod mobilise;
 mod names;
 mod poll;
 mod seam;
@@ -59,7 +61,6 @@ pub use settings::{
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use self::association::{Association, ClockFacts, Outcome};
@@ -68,9 +69,8 @@ use self::estimator::Estimator;
 use self::exchange::FLAWS;
 use self::names::Line;
 use self::system::System;
-use self::units::{after, seconds};
+use self::units::seconds;
 use self::virtual_clock::VirtualClock;
-use crate::limits;
 use crate::snapshot::SystemVariables;
 
 /// RFC 5905 figure 6, PHI: how fast an error bound grows.
@@ -82,9 +82,6 @@ const JUMP: f64 = 0.02;
 
 /// A wake-up that comes later than this is no busy machine, but a process that did not run, in seconds.
 const LATE: f64 = 60.0;
-
-/// Sources begin to be asked within so many seconds of each other.
-const START_SPREAD: f64 = 0.2;
 
 /// The client's state.
 pub struct Client {
@@ -315,16 +312,6 @@ impl Client {
         }
     }
 
-    fn denied(&mut self, at: usize, address: IpAddr, now: Duration) {
-        let origin = self.associations[at].origin;
-        if let Some(line) = self.lines.iter_mut().find(|line| line.id == origin) {
-            line.refuse(address.to_canonical());
-        }
-        if self.associations[at].is_pool_member {
-            self.remove(at, now);
-        }
-    }
-
     /// Everything that is due by `now`.
     fn timers(&mut self, now: Now) {
         self.discipline_timer(now);
@@ -343,50 +330,18 @@ impl Client {
                     self.actions.push_back(Action::Log(Notice::Unreachable(address)));
                 }
             }
-            if self.associations[at].is_lost() {
-                self.look_elsewhere(at, now.monotonic);
-            }
         }
         if lost {
             self.survey(now);
         }
-        for at in 0..self.lines.len() {
-            if let Some(question) = self.lines[at].timer(self.next_query, now.monotonic) {
-                self.next_query = self.next_query.wrapping_add(1);
-                self.actions.push_back(question);
-            }
-        }
+        self.pass_over_members(now.monotonic);
+        self.look_names_up(now.monotonic);
         if let Some(stratum) = self.system.stand_alone(&self.settings, now) {
             self.actions.push_back(Action::Log(Notice::OnOurOwn(stratum)));
             self.is_system_new = true;
         } else if self.system.authority == system::Authority::Ourselves {
             self.is_system_new = true;
         }
-    }
-
-    /// A source has not answered for long. A pool has others; a name may have another address by now.
-    fn look_elsewhere(&mut self, at: usize, now: Duration) {
-        let origin = self.associations[at].origin;
-        let Some(line) = self.lines.iter_mut().find(|line| line.id == origin) else { return };
-        line.want(now);
-        if self.associations[at].is_pool_member {
-            if let Some(address) = self.associations[at].address() {
-                line.pass_over(address.ip());
-            }
-            self.remove(at, now);
-        }
-    }
-
-    fn remove(&mut self, at: usize, now: Duration) {
-        let gone = self.associations.remove(at);
-        self.actions.push_back(Action::Close(gone.id));
-        if self.system.peer == Some(gone.id) {
-            self.system.lose(now);
-        }
-        if let Some(line) = self.lines.iter_mut().find(|line| line.id == gone.origin) {
-            line.want(now);
-        }
-        self.is_view_new = true;
     }
 
     /// The last thing of every event: what became new is to be published.
@@ -398,150 +353,6 @@ impl Client {
         if std::mem::take(&mut self.is_view_new) {
             self.actions.push_back(Action::PublishAssociations);
         }
-    }
-
-    fn add_line(&mut self, source: Source, now: Duration) {
-        let id = self.next_line;
-        self.next_line += 1;
-        let mut line = Line::new(id, source, now);
-        if line.source.is_pool {
-            line.row = Some(self.free_id());
-            // Its members come when its name is resolved, or are the one address that it has.
-            if let Host::Address(address, scope) = line.source.host {
-                self.lines.push(line);
-                return self.add_members(self.lines.len() - 1, &[address], scope, now);
-            }
-        } else {
-            let host = line.source.host.clone();
-            if let Some(at) = self.add_association(&line) {
-                match host {
-                    Host::Address(address, scope) => self.start(at, address, scope, now),
-                    Host::Name(name, _) => self.associations[at].host = Some(name),
-                }
-            }
-        }
-        self.lines.push(line);
-    }
-
-    /// A new association; none if there are as many as there may be.
-    fn add_association(&mut self, line: &Line) -> Option<usize> {
-        if self.associations.len() >= limits::ASSOCIATIONS {
-            return None;
-        }
-        let id = self.free_id();
-        let drift_known = self.settings.drift_ppm.is_some();
-        self.associations.push(Association::new(id, line.id, line.source.options.clone(), drift_known));
-        self.is_view_new = true;
-        Some(self.associations.len() - 1)
-    }
-
-    /// The next id that nobody has. There are far fewer associations than ids.
-    fn free_id(&mut self) -> AssociationId {
-        loop {
-            let id = AssociationId(self.next_id);
-            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-            let is_used = self.associations.iter().any(|each| each.id == id)
-                || self.lines.iter().any(|line| line.row == Some(id));
-            if !is_used {
-                return id;
-            }
-        }
-    }
-
-    fn start(&mut self, at: usize, address: IpAddr, scope: u32, now: Duration) {
-        let port = self.associations[at].options.port;
-        let address = match address {
-            IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)),
-            IpAddr::V4(_) => SocketAddr::new(address, port),
-        };
-        let spread = ((self.random)() >> 11) as f64 / (1_u64 << 53) as f64 * START_SPREAD;
-        self.associations[at].start(address, after(now, spread));
-        self.is_view_new = true;
-    }
-
-    fn resolved(&mut self, query: u32, addresses: &[IpAddr], now: Duration) {
-        let Some(at) = self.lines.iter().position(|line| line.asked(query)) else { return };
-        let found = match self.lines[at].resolved(addresses, now) {
-            Ok(found) => found,
-            Err(wait) => {
-                if let Some((name, _)) = self.lines[at].name() {
-                    self.actions.push_back(Action::Log(Notice::NotResolved(name.clone(), wait)));
-                }
-                return;
-            }
-        };
-        if self.lines[at].source.is_pool {
-            return self.add_members(at, &found, 0, now);
-        }
-        let origin = self.lines[at].id;
-        let Some(each) = self.associations.iter().position(|each| each.origin == origin) else { return };
-        let present = self.associations[each].address().map(|address| address.ip().to_canonical());
-        let others = || found.iter().find(|address| Some(**address) != present && !self.is_used(**address));
-        let next = match present {
-            // It answers, or it is all there is.
-            Some(_) if !self.associations[each].is_lost() => None,
-            _ => others().or(found.first()).filter(|address| Some(**address) != present),
-        };
-        if let Some(address) = next.copied() {
-            if present.is_some() {
-                self.actions.push_back(Action::Close(self.associations[each].id));
-                self.associations[each].forget(self.settings.drift_ppm.is_some());
-            }
-            self.start(each, address, 0, now);
-        }
-    }
-
-    fn is_used(&self, address: IpAddr) -> bool {
-        self.associations.iter().any(|each| each.address().is_some_and(|used| used.ip() == address))
-    }
-
-    /// Addresses of a pool become associations, as many as `tos maxclock` asks for.
-    fn add_members(&mut self, line: usize, addresses: &[IpAddr], scope: u32, now: Duration) {
-        for address in addresses {
-            let members = self.associations.iter().filter(|each| each.is_pool_member).count();
-            if members >= self.settings.selection.maxclock || self.is_used(*address) {
-                continue;
-            }
-            let line = &self.lines[line];
-            let (host, id, options) =
-                (line.name().map(|(name, _)| name.clone()), line.id, line.source.options.clone());
-            if self.associations.len() >= limits::ASSOCIATIONS {
-                return;
-            }
-            let drift_known = self.settings.drift_ppm.is_some();
-            let mut member = Association::new(self.free_id(), id, options, drift_known);
-            member.is_pool_member = true;
-            member.host = host;
-            self.associations.push(member);
-            self.start(self.associations.len() - 1, *address, scope, now);
-        }
-    }
-
-    /// Lines that are new begin, lines that are gone end, and the others do not notice.
-    fn reload(&mut self, settings: Settings, now: Duration) {
-        let mut wanted = settings.sources.clone();
-        let mut gone = Vec::new();
-        self.lines.retain(|line| match wanted.iter().position(|source| *source == line.source) {
-            Some(at) => {
-                wanted.remove(at);
-                true
-            }
-            None => {
-                gone.push(line.id);
-                false
-            }
-        });
-        for at in (0..self.associations.len()).rev() {
-            if gone.contains(&self.associations[at].origin) {
-                self.remove(at, now);
-            }
-        }
-        self.discipline.configure(settings.discipline);
-        self.settings = settings;
-        for source in wanted {
-            self.add_line(source, now);
-        }
-        self.is_view_new = true;
     }
 }
 

@@ -14,8 +14,14 @@ use crate::limits;
 const RETRY_MIN: u64 = 2;
 const RETRY_MAX: u64 = 1024;
 
-/// A name that had addresses is not looked up more often than this, in seconds.
+/// A name that had addresses, of which more are wanted, is looked up again after so many seconds, then after
+/// twice as many, up to [`RETRY_MAX`].
 const REFRESH: u64 = 64;
+
+/// A server of a pool that was passed over is not asked again for so many seconds; the next time, twice as
+/// many.
+const PASSED_OVER_MIN: u64 = 1024;
+const PASSED_OVER_MAX: u64 = 86_400;
 
 /// One line of the configuration.
 #[derive(Debug)]
@@ -26,9 +32,19 @@ pub(super) struct Line {
     pub(super) row: Option<AssociationId>,
     /// Addresses that refused us: never asked again.
     refused: Vec<IpAddr>,
-    /// Addresses that did not answer: asked again only when there is no other.
-    silent: Vec<IpAddr>,
+    /// Addresses that did not answer, or were wrong, for long.
+    passed_over: Vec<PassedOver>,
+    /// Of a pool: a member went, and nobody has taken its place.
+    is_short: bool,
     lookup: Lookup,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PassedOver {
+    address: IpAddr,
+    until: Duration,
+    /// How long that was, in seconds.
+    wait: u64,
 }
 
 #[derive(Debug, Default)]
@@ -39,14 +55,19 @@ struct Lookup {
     next: Option<Duration>,
     /// When it was asked last.
     asked: Option<Duration>,
+    /// Seconds from a failure to the next try.
     retry: u64,
+    /// Seconds from a question that was answered to the next one.
+    refresh: u64,
+    was_answered: bool,
 }
 
 impl Line {
     pub(super) fn new(id: usize, source: Source, now: Duration) -> Self {
         let next = matches!(source.host, Host::Name(..)).then_some(now);
-        let lookup = Lookup { next, retry: RETRY_MIN, ..Lookup::default() };
-        Self { id, source, row: None, refused: Vec::new(), silent: Vec::new(), lookup }
+        let lookup = Lookup { next, retry: RETRY_MIN, refresh: REFRESH, ..Lookup::default() };
+        let (refused, passed_over) = (Vec::new(), Vec::new());
+        Self { id, source, row: None, refused, passed_over, is_short: false, lookup }
     }
 
     pub(super) fn name(&self) -> Option<(&Arc<str>, Family)> {
@@ -80,10 +101,30 @@ impl Line {
 
     /// Addresses would be welcome: the name is looked up as soon as that is decent.
     pub(super) fn want(&mut self, now: Duration) {
-        if self.lookup.query.is_none() && self.lookup.next.is_none() && self.name().is_some() {
-            let decent = self.lookup.asked.map_or(now, |asked| asked + Duration::from_secs(REFRESH));
-            self.lookup.next = Some(decent.max(now));
+        if self.lookup.query.is_some() || self.lookup.next.is_some() || self.name().is_none() {
+            return;
         }
+        let wait = Duration::from_secs(self.lookup.refresh);
+        self.lookup.refresh = (self.lookup.refresh * 2).min(RETRY_MAX);
+        self.lookup.next = Some(self.lookup.asked.map_or(now, |asked| asked + wait).max(now));
+    }
+
+    /// What the name stands for is good enough: it is not looked up again until that changes.
+    pub(super) fn rest(&mut self) {
+        if self.lookup.was_answered {
+            self.lookup.next = None;
+            self.lookup.refresh = REFRESH;
+        }
+    }
+
+    /// Whether a member of this pool went, and nobody has taken its place.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// A member of this pool is gone.
+    pub(super) fn lost_a_member(&mut self) {
+        self.is_short = true;
     }
 
     /// The answer came. Of its addresses, those that may be asked, each once, and no more of them than are
@@ -107,28 +148,40 @@ impl Line {
             return Err(wait);
         }
         self.lookup.retry = RETRY_MIN;
-        usable.sort_by_key(|address| self.silent.contains(address));
+        self.lookup.was_answered = true;
+        self.is_short = false;
         Ok(usable)
     }
 
     /// An address refused us.
     pub(super) fn refuse(&mut self, address: IpAddr) {
+        self.refused.retain(|each| *each != address);
         remember(&mut self.refused, address);
     }
 
-    /// An address did not answer.
-    pub(super) fn pass_over(&mut self, address: IpAddr) {
-        remember(&mut self.silent, address);
+    /// An address did not answer, or was wrong, for long.
+    pub(super) fn pass_over(&mut self, address: IpAddr, now: Duration) {
+        let before = self.passed_over.iter().find(|each| each.address == address);
+        let wait = before.map_or(PASSED_OVER_MIN, |each| (each.wait * 2).min(PASSED_OVER_MAX));
+        self.passed_over.retain(|each| each.address != address);
+        let until = now + Duration::from_secs(wait);
+        remember(&mut self.passed_over, PassedOver { address, until, wait });
+    }
+
+    /// Whether an address may become a member of this pool. One that was passed over may again where there
+    /// are too few others, after a while.
+    pub(super) fn may_ask(&self, address: IpAddr, is_in_need: bool, now: Duration) -> bool {
+        let before = self.passed_over.iter().find(|each| each.address == address);
+        before.is_none_or(|each| is_in_need && each.until <= now)
     }
 }
 
-/// Adds an address to a list that is bounded: the oldest one is forgotten.
-fn remember(list: &mut Vec<IpAddr>, address: IpAddr) {
-    list.retain(|each| *each != address);
+/// Adds to a list that is bounded: the oldest entry is forgotten.
+fn remember<T>(list: &mut Vec<T>, entry: T) {
     if list.len() == limits::RESOLVED_ADDRESSES {
         list.remove(0);
     }
-    list.push(address);
+    list.push(entry);
 }
 
 #[cfg(test)]
@@ -172,6 +225,58 @@ mod tests {
         line.timer(2, at(64)).unwrap();
         line.want(at(300));
         assert_eq!(line.wake_at(), None, "a question is under way");
+    }
+
+    #[test]
+    fn c26_as_long_as_more_is_wanted_a_name_is_looked_up_ever_less_often() {
+        let mut line = line(Family::Any);
+        let (mut now, mut waits) = (Duration::ZERO, Vec::new());
+        for query in 0..8 {
+            line.timer(query, now).unwrap();
+            line.resolved(&[Ipv4Addr::new(192, 0, 2, 1).into()], now).unwrap();
+            line.want(now);
+            let next = line.wake_at().unwrap();
+            waits.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(waits, [64, 128, 256, 512, 1024, 1024, 1024, 1024]);
+        line.rest();
+        assert_eq!(line.wake_at(), None);
+        line.want(now);
+        assert_eq!(line.wake_at(), Some(now), "the last question was long ago");
+    }
+
+    #[test]
+    fn a_name_that_never_had_an_address_finds_no_rest() {
+        let mut line = line(Family::Any);
+        line.rest();
+        assert_eq!(line.wake_at(), Some(Duration::ZERO));
+        line.timer(1, at(0)).unwrap();
+        line.resolved(&[], at(1)).unwrap_err();
+        line.rest();
+        assert_eq!(line.wake_at(), Some(at(3)));
+    }
+
+    #[test]
+    fn who_was_passed_over_is_asked_again_in_need_only_and_ever_later() {
+        let mut line = line(Family::Any);
+        let address = |host| IpAddr::from([192, 0, 2, host]);
+        assert!(line.may_ask(address(1), false, at(0)));
+        line.pass_over(address(1), at(0));
+        assert!(!line.may_ask(address(1), true, at(1023)) && line.may_ask(address(1), true, at(1024)));
+        assert!(!line.may_ask(address(1), false, at(1_000_000)), "there are enough others");
+        assert!(line.may_ask(address(2), false, at(0)));
+        let mut now = at(0);
+        for wait in [2048, 4096, 8192, 16_384, 32_768, 65_536, 86_400, 86_400] {
+            line.pass_over(address(1), now);
+            let until = now + at(wait);
+            assert!(!line.may_ask(address(1), true, until - at(1)) && line.may_ask(address(1), true, until));
+            now = until;
+        }
+        for host in 0..100 {
+            line.pass_over(address(host), now);
+        }
+        assert_eq!(line.passed_over.len(), limits::RESOLVED_ADDRESSES);
     }
 
     #[test]

@@ -180,12 +180,14 @@ pub struct KernelStatus {
 pub enum Notice {
     /// A source answers.
     Reachable(SocketAddr),
-    /// A source stopped answering.
+    /// A source stopped answering, or has not begun to after a few polls.
     Unreachable(SocketAddr),
     /// A source asks for fewer requests: the new poll interval, log2 seconds.
     RateExceeded(SocketAddr, u8),
     /// A source refuses to serve us: the kiss code.
     Denied(SocketAddr, ReferenceId),
+    /// A pool's server did not answer for long, or was wrong for long, as the flag says: it is left alone.
+    PassedOver(SocketAddr, bool),
     /// A name has no address. It is looked up again after so many seconds.
     NotResolved(Arc<str>, u64),
     /// The clock follows another source.
@@ -212,7 +214,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reachable(source) => write!(f, "{source} answers"),
-            Self::Unreachable(source) => write!(f, "{source} does not answer any more"),
+            Self::Unreachable(source) => write!(f, "{source} gives no usable answer"),
             Self::RateExceeded(source, poll) => {
                 write!(f, "{source} asks for fewer requests: one in {} s from now on", 1_u32 << poll)
             }
@@ -220,6 +222,11 @@ impl fmt::Display for Notice {
                 let code = code.octets();
                 let code = String::from_utf8_lossy(&code);
                 write!(f, "{source} refuses to serve us ({}): not asked again", code.trim_end_matches('\0'))
+            }
+            Self::PassedOver(source, is_wrong) => {
+                let why =
+                    if *is_wrong { "disagrees with the others or is too far from a clock: it " } else { "" };
+                write!(f, "{source} {why}is given up: its pool is looked up for another server")
             }
             Self::NotResolved(host, seconds) => {
                 write!(f, "{host}: no address found; looked up again in {seconds} s")

@@ -157,6 +157,7 @@ impl Client {
             };
         }
         self.is_view_new = true;
+        self.tell_the_useless(&fit, peer.is_some());
         let Some(peer) = peer else {
             self.lose_sources(now);
             return None;
@@ -168,6 +169,20 @@ impl Client {
         let combined = combine(&candidates, counted);
         let survivors = counted.iter().map(|place| fit[*place]).collect();
         Some(Survey { peer: fit[peer], survivors, combined })
+    }
+
+    /// Marks those that are no help to anybody. Without a majority nobody knows who is wrong; and who follows
+    /// the system peer is as good as that one.
+    fn tell_the_useless(&mut self, fit: &[usize], is_followed: bool) {
+        for at in 0..self.associations.len() {
+            let association = &self.associations[at];
+            let is_far = !fit.contains(&at)
+                && association.reach != 0
+                && !association.options.noselect
+                && !self.is_loop(association);
+            let is_useless = is_followed && (is_far || association.selection == Selection::Falseticker);
+            self.associations[at].is_useless = is_useless;
+        }
     }
 
     /// The system peer: one that is preferred, or the one that was it before unless another is of a lower

@@ -2,6 +2,7 @@
 //! `tests/simulation`.
 
 mod packets;
+mod pools;
 mod system;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -85,6 +86,25 @@ fn iburst() -> SourceOptions {
 fn client_of(servers: u8) -> Bench {
     let sources = (1..=servers).map(|host| source(host, iburst())).collect();
     Bench::new(Settings { sources, ..Settings::default() })
+}
+
+fn good() -> Option<Answer> {
+    Some(Answer::default())
+}
+
+/// A client of one name.
+fn named(is_pool: bool) -> Settings {
+    let host = Host::Name("time.example".into(), Family::Any);
+    Settings { sources: vec![Source { host, is_pool, options: iburst() }], ..Settings::default() }
+}
+
+/// The number of the last question.
+fn query(bench: &Bench) -> u32 {
+    let asked = bench.actions.iter().rev().find_map(|action| match action {
+        Action::Resolve { query, .. } => Some(*query),
+        _ => None,
+    });
+    asked.expect("a name is looked up")
 }
 
 impl Bench {
@@ -206,7 +226,8 @@ impl Bench {
         let end = self.now.monotonic + Duration::from_secs_f64(seconds);
         while self.now.monotonic < end {
             let before = self.requests.len();
-            self.wait(0.05);
+            let idle = self.client.wake_at().min(end).saturating_sub(self.now.monotonic);
+            self.wait(idle.as_secs_f64().max(0.05));
             for at in before..self.requests.len() {
                 let request = self.requests[at].1;
                 let IpAddr::V4(server) = request.to.ip() else { continue };

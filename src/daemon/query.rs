@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::client::exchange;
 use crate::datapath::to_ntp;
 use crate::limits;
 use crate::sys::client_socket::{ClientSocket, PollSet, Stamp, StampingAnchor};
 use crate::sys::random;
 use crate::sys::resolve::{self, AddressFamily};
-use crate::wire::{HEADER_LEN, LeapIndicator, Mode, NtpShort, NtpTimestamp, Packet, Precision, ReferenceId};
+use crate::wire::{LeapIndicator, Mode, NtpShort, NtpTimestamp, Packet, Precision, ReferenceId};
 
 /// How long a reply is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,6 +54,8 @@ pub struct Answer {
     pub root_dispersion: f64,
     /// When the server's clock was last found right.
     pub reference_time: NtpTimestamp,
+    /// The server's time when the request came.
+    pub receive: NtpTimestamp,
     /// The server's time when it answered.
     pub transmit: NtpTimestamp,
     /// Whether the kernel stamped request and reply.
@@ -109,7 +112,17 @@ impl Answer {
             }
             Self { leap: LeapIndicator::Unsynchronised, .. } => Fault::Unsynchronised,
             Self { stratum: 0 | 16.., .. } => Fault::Stratum(self.stratum),
-            Self { transmit: NtpTimestamp::UNKNOWN, .. } => Fault::NoTime,
+            Self { receive: NtpTimestamp::UNKNOWN, .. } | Self { transmit: NtpTimestamp::UNKNOWN, .. } => {
+                Fault::NoTime
+            }
+            _ if exchange::runs_backwards(
+                self.receive,
+                self.transmit,
+                Precision::from_log2(self.precision),
+            ) =>
+            {
+                Fault::Backwards
+            }
             _ if !self.reference_time.is_unknown() && age < 0 => Fault::FutureReference,
             _ if self.root_distance() > DISTANCE_MAX => Fault::Distance(self.root_distance()),
             _ => return None,
@@ -128,6 +141,8 @@ pub enum Fault {
     Stratum(u8),
     /// The reply has no time in it.
     NoTime,
+    /// The server answered before it was asked.
+    Backwards,
     /// The server's clock was last set after the reply was sent.
     FutureReference,
     /// Too far from the primary reference, in seconds.
@@ -148,6 +163,7 @@ impl fmt::Display for Fault {
             Self::Unsynchronised => f.write_str("the server's clock is not synchronised"),
             Self::Stratum(stratum) => write!(f, "stratum {stratum} cannot be followed"),
             Self::NoTime => f.write_str("there is no time in the reply"),
+            Self::Backwards => f.write_str("by the server's clock it answered before it was asked"),
             Self::FutureReference => f.write_str("the server's reference time is later than its reply"),
             Self::Distance(distance) => {
                 write!(f, "the root distance of {distance:.3} s is above {DISTANCE_MAX} s")
@@ -206,7 +222,7 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, QueryError> {
 fn ask(server: SocketAddr) -> io::Result<Answer> {
     let cookie = NtpTimestamp::from_bits(random::unpredictable()?).known();
     let socket = ClientSocket::open(server, 0)?;
-    let mut sent = socket.send(&request(cookie))?;
+    let mut sent = socket.send(&exchange::request(4, 0, cookie))?;
     let deadline = Instant::now() + PATIENCE;
     let (mut buffer, mut poll) = ([0; limits::REPLY_MAX], PollSet::default());
     loop {
@@ -234,16 +250,6 @@ fn ask(server: SocketAddr) -> io::Result<Answer> {
             return Ok(answer);
         }
     }
-}
-
-/// A request that tells nothing about us: all its fields are zero but version, mode and the cookie.
-fn request(cookie: NtpTimestamp) -> [u8; HEADER_LEN] {
-    let mut header = [0; HEADER_LEN];
-    if let Ok(mut packet) = Packet::new_checked(&mut header) {
-        packet.set_first(LeapIndicator::None, 4, Mode::Client);
-        packet.set_transmit(cookie);
-    }
-    header
 }
 
 /// `None` for whatever is no reply to the request with this cookie.
@@ -275,6 +281,7 @@ fn read(
         root_delay: seconds(packet.root_delay()),
         root_dispersion: seconds(packet.root_dispersion()),
         reference_time: packet.reference_time(),
+        receive: t2,
         transmit: t3,
         stamped_by_kernel: sent.by_kernel && received.by_kernel,
     })
@@ -298,6 +305,7 @@ fn explain(server: SocketAddr, error: &io::Error) -> String {
 mod tests {
     use super::*;
     use crate::sys::clock::Timespec;
+    use crate::wire::HEADER_LEN;
 
     const COOKIE: NtpTimestamp = NtpTimestamp::from_bits(0x0123_4567_89ab_cdef);
 
@@ -364,6 +372,9 @@ mod tests {
         assert_eq!(fault(&|packet| kiss(packet, ReferenceId::INIT)), Some(Fault::Unsynchronised));
         assert_eq!(fault(&|packet| packet.set_stratum(16)), Some(Fault::Stratum(16)));
         assert_eq!(fault(&|packet| packet.set_transmit(NtpTimestamp::UNKNOWN)), Some(Fault::NoTime));
+        assert_eq!(fault(&|packet| packet.set_receive(NtpTimestamp::UNKNOWN)), Some(Fault::NoTime));
+        let earlier = NtpTimestamp::from_unix(1_800_000_000, 950_000_000);
+        assert_eq!(fault(&|packet| packet.set_transmit(earlier)), Some(Fault::Backwards));
         let late = NtpTimestamp::from_unix(1_800_000_002, 0);
         assert_eq!(fault(&|packet| packet.set_reference_time(late)), Some(Fault::FutureReference));
         assert!(matches!(

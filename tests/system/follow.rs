@@ -2,7 +2,7 @@
 //! machine's clock alone where it may not touch it.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,7 @@ use crate::support::namespace::{Namespace, command};
 use crate::support::ntp::{ask, seconds_between, to_ntp};
 use crate::support::scene::{SCRATCH, SEED, Scene};
 use crate::support::upstream::Upstream;
+use crate::xdp::{in_driver, pass_everything};
 
 const SEED_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/seed/client.ntp.conf");
 const SECOND: Duration = Duration::from_secs(1);
@@ -272,6 +273,50 @@ fn c24_without_its_source_it_goes_on_serving_with_growing_dispersion() {
     let reply = ask(&scene.client.socket("127.0.0.1:0"), "127.0.0.1:123").expect("a reply");
     assert_eq!((reply.leap, reply.stratum), (0, 2), "{reply:?}");
     assert!(upstream.asked() > 0);
+}
+
+#[test]
+fn what_is_learned_reaches_every_worker_and_the_driver_within_a_second() {
+    for (name, options) in [
+        ("io_uring", "--workers 2 --datapath io_uring"),
+        ("mmsg", "--workers 2 --datapath mmsg"),
+        ("driver", "--workers 1 --xdp native -i lan"),
+    ] {
+        let Some(scene) = Scene::new() else { return };
+        let Some(_peer) = pass_everything(&scene.client, "lan") else { return };
+        // Its source and its clients are at the same end of the link.
+        scene.client.address("lan", "192.168.0.9/24");
+        let upstream = Upstream::new(scene.client.socket("192.168.0.9:123"), 5.0);
+        upstream.set_silent(true);
+        let clients: Vec<UdpSocket> = (20..36)
+            .map(|host| {
+                scene.client.address("lan", &format!("192.168.0.{host}/24"));
+                scene.client.socket(format!("192.168.0.{host}:0"))
+            })
+            .collect();
+        let path = conf(&format!("learned-{name}"), "server 192.168.0.9 iburst minpoll 3 maxpoll 3\n");
+        let daemon = Daemon::start(&scene.server, &format!("serve -x -c {path} {options}"));
+        let served = || {
+            let replies = clients.iter().map(|client| ask(client, "192.168.0.1:123").expect("a reply"));
+            replies.map(|reply| (reply.leap, reply.stratum, reply.refid)).collect::<Vec<_>>()
+        };
+        let nobody = (3, 0, *b"INIT");
+        assert!(served().iter().all(|reply| *reply == nobody), "{name}: {:?}", served());
+        upstream.set_silent(false);
+        let follows = daemon.line(0, 20 * SECOND, |line| line.contains("the clock follows 192.168.0.9"));
+        let learned = Instant::now();
+        assert!(follows.is_some(), "{name}: {}", daemon.text());
+        let source = (0, 2, [192, 168, 0, 9]);
+        while served().iter().any(|reply| *reply != source) {
+            assert!(learned.elapsed() < SECOND, "{name}: {:?}", served());
+        }
+        let counters = daemon.counters();
+        if name == "driver" {
+            assert!(in_driver(&counters) >= 32, "{counters:?}");
+        } else {
+            assert!(counters.per_worker("answered").iter().all(|count| *count > 0), "{counters:?}");
+        }
+    }
 }
 
 #[test]

@@ -106,6 +106,30 @@ fn c5_the_same_reply_twice_is_a_duplicate_even_much_later() {
 }
 
 #[test]
+fn c4_a_late_reply_is_bogus_and_does_not_end_the_exchange_under_way() {
+    let mut bench = client_of(1);
+    let (first, sent) = (bench.next_request(), bench.now.realtime);
+    let late = bench.reply(&first, &Answer::default());
+    let second = bench.next_request();
+    bench.deliver(&first, &late, first.to, sent, None);
+    assert_eq!((bench.view(0).reach, bench.view(0).flash), (0, 2));
+    bench.answer(&second, &Answer::default());
+    assert_eq!((bench.view(0).reach, bench.view(0).flash), (1, 0));
+}
+
+#[test]
+fn c17_a_reply_that_took_half_a_minute_is_no_reason_to_move_the_clock() {
+    let sources = vec![source(1, SourceOptions::default())];
+    let mut bench = Bench::new(Settings { sources, ..Settings::default() });
+    let request = bench.next_request();
+    bench.answer(&request, &Answer { offset: 9.0, delay: 30.0, ..Answer::default() });
+    assert_eq!((bench.view(0).reach, bench.steps()), (1, 0));
+    assert_eq!(bench.client.system().leap, LeapIndicator::Unsynchronised, "15 s is beyond maxdist");
+    bench.serve(200.0, |_| Some(Answer::default()));
+    assert_eq!((bench.client.system().leap, bench.steps()), (LeapIndicator::None, 0));
+}
+
+#[test]
 fn c6_a_reply_without_times_says_nothing() {
     for answer in [
         Answer { receive: Some(NtpTimestamp::UNKNOWN), ..Answer::default() },

@@ -3,10 +3,6 @@
 use super::*;
 use crate::snapshot::{AssociationKind, LocalClock, Selection};
 
-fn good() -> Option<Answer> {
-    Some(Answer::default())
-}
-
 #[test]
 fn the_system_peer_is_there_within_seconds_and_its_word_is_passed_on() {
     let mut bench = client_of(1);
@@ -288,6 +284,27 @@ fn a_preferred_source_is_followed_alone_if_it_is_no_falseticker() {
 }
 
 #[test]
+fn maxclock_is_how_many_survivors_count() {
+    let mut settings =
+        Settings { sources: (1..=5).map(|host| source(host, iburst())).collect(), ..Settings::default() };
+    settings.selection.maxclock = 2;
+    let mut bench = Bench::new(settings);
+    bench.serve(30.0, |_| good());
+    let mut selections: Vec<_> = (0..5).map(|at| bench.view(at).selection).collect();
+    selections.sort_unstable();
+    let excess = Selection::Excess;
+    assert_eq!(selections, [excess, excess, excess, Selection::Candidate, Selection::SystemPeer]);
+}
+
+#[test]
+fn a_source_that_never_answers_is_told_of_once() {
+    let mut bench = client_of(2);
+    bench.serve(20_000.0, |host| if host == 1 { good() } else { None });
+    let silent = Notice::Unreachable(SocketAddr::new(address(2), 123));
+    assert_eq!(bench.notices().iter().filter(|notice| ***notice == silent).count(), 1);
+}
+
+#[test]
 fn minsane_is_how_many_must_agree() {
     let mut settings =
         Settings { sources: vec![source(1, iburst()), source(2, iburst())], ..Settings::default() };
@@ -297,19 +314,6 @@ fn minsane_is_how_many_must_agree() {
     assert_eq!(bench.client.system().leap, LeapIndicator::Unsynchronised);
     bench.serve(100.0, |_| good());
     assert_eq!(bench.client.system().leap, LeapIndicator::None);
-}
-
-fn named(is_pool: bool) -> Settings {
-    let host = Host::Name("time.example".into(), Family::Any);
-    Settings { sources: vec![Source { host, is_pool, options: iburst() }], ..Settings::default() }
-}
-
-fn query(bench: &Bench) -> u32 {
-    let asked = bench.actions.iter().rev().find_map(|action| match action {
-        Action::Resolve { query, .. } => Some(*query),
-        _ => None,
-    });
-    asked.expect("a name is looked up")
 }
 
 #[test]
@@ -339,21 +343,6 @@ fn a_resolver_that_never_answers_delays_nobody() {
     assert_eq!((bench.view(1).reach, bench.view(1).selection), (3, Selection::SystemPeer));
     let lookups = bench.actions.iter().filter(|action| matches!(action, Action::Resolve { .. }));
     assert_eq!(lookups.count(), 1, "one question at a time");
-}
-
-#[test]
-fn a_pool_of_a_hundred_addresses_makes_as_many_associations_as_maxclock() {
-    let mut bench = Bench::new(named(true));
-    let addresses: Vec<IpAddr> = (1..=100).map(address).collect();
-    bench.handle(Event::Resolved { query: query(&bench), addresses: &addresses });
-    let views = bench.client.associations();
-    assert_eq!(views.len(), 1 + 10);
-    assert_eq!((views[0].kind, views[0].reference_id.octets()), (AssociationKind::Pool, *b"POOL"));
-    assert!(views[1..].iter().all(|view| view.kind == AssociationKind::PoolMember));
-    let mut ids: Vec<u16> = views.iter().map(|view| view.id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), 11, "each has an id of its own");
 }
 
 #[test]

@@ -365,6 +365,47 @@ fn c19_later_a_large_offset_must_last_before_it_is_stepped() {
 }
 
 #[test]
+fn c19_a_lone_server_that_lies_by_a_day_or_half_an_era_ends_the_process_and_moves_nothing() {
+    for lie in [86_400.0, -86_400.0, 2_147_483_000.0] {
+        for allow_first_panic in [false, true] {
+            let mut scenario = Scenario::new("lone liar", LAN).poll(4, 6);
+            scenario.servers =
+                vec![Server::behaving(LAN, &[(0.0, Behaviour::Honest), (HOUR, Behaviour::Off(lie))])];
+            scenario.settings.discipline.allow_first_panic = allow_first_panic;
+            scenario.seconds = 2.0 * HOUR;
+            for record in runs(&scenario) {
+                let refused = record.panic.expect("it ends");
+                assert!((refused / lie - 1.0).abs() < 1e-5, "{refused}, not {lie}");
+                assert_eq!(record.steps, [], "-g lets the first correction be of any size, and no other");
+            }
+        }
+    }
+}
+
+#[test]
+fn c19_tinker_panic_0_and_step_0_lift_those_bounds() {
+    let mut scenario = Scenario::new("no panic", LAN).poll(4, 6);
+    scenario.servers =
+        vec![Server::behaving(LAN, &[(0.0, Behaviour::Honest), (HOUR, Behaviour::Off(86_400.0))])];
+    scenario.settings.discipline.panic = 0.0;
+    scenario.seconds = 2.0 * HOUR;
+    for record in runs(&scenario) {
+        assert_eq!(record.panic, None);
+        let [(when, by)] = record.steps[..] else { panic!("{:?}", record.steps) };
+        assert!(when > HOUR + 300.0 && (by - 86_400.0).abs() < 0.01, "{when} {by}");
+    }
+    let mut scenario = Scenario::new("slew only", LAN);
+    scenario.settings.discipline.step = 0.0;
+    scenario.initial_error = 2.0;
+    scenario.seconds = 2.0 * HOUR;
+    for record in runs(&scenario) {
+        assert_eq!(record.steps, []);
+        // 24 s at the fastest slew.
+        assert!(worst(&record, 60, usize::MAX) < 3e-3, "{}", worst(&record, 60, usize::MAX));
+    }
+}
+
+#[test]
 fn c20_large_frequency_errors_are_found_and_kept() {
     for frequency in [-450e-6, -200e-6, 200e-6, 450e-6] {
         let mut scenario = Scenario::new("frequency", LAN).poll(6, 10);
@@ -459,13 +500,44 @@ fn a_pool_is_expanded_and_its_dead_and_lying_members_do_no_harm() {
     for record in runs(&scenario) {
         assert_eq!(record.steps, []);
         assert!(worst(&record, 60, usize::MAX) < 2e-3, "{}", worst(&record, 60, usize::MAX));
-        // Ten members and the pool's own row.
-        assert_eq!(record.associations, 11);
+        // Nine members, for who lies or is dead does not stay, and the pool's own row.
+        assert_eq!(record.associations, 10);
         assert_eq!(
             record.sent.iter().filter(|(_, server)| *server == 7).count(),
             1,
             "denied, never asked again"
         );
         assert!(record.lookups.len() < 20, "{} lookups", record.lookups.len());
+    }
+}
+
+/// Two of six lie from the start and one dies in the third hour: none of them is asked in the end, though the
+/// name stands for all six all the time.
+#[test]
+fn a_pool_ends_without_the_liars_and_the_dead() {
+    let mut scenario = Scenario::new("pool of six", LAN);
+    scenario.is_pool = true;
+    let behaviour = [
+        &[(0.0, Behaviour::Off(0.5))][..],
+        &[(0.0, Behaviour::Honest)],
+        &[(0.0, Behaviour::Honest), (3.0 * HOUR, Behaviour::Silent)],
+        &[(0.0, Behaviour::Off(-3600.0))],
+        &[(0.0, Behaviour::Honest)],
+        &[(0.0, Behaviour::Honest)],
+    ];
+    scenario.servers = behaviour.iter().map(|each| Server::behaving(LAN, each)).collect();
+    scenario.seconds = 24.0 * HOUR;
+    for record in runs(&scenario) {
+        assert_eq!(record.steps, []);
+        assert!(worst(&record, 60, usize::MAX) < 2e-3, "{}", worst(&record, 60, usize::MAX));
+        assert!(record.served[60..].iter().all(|served| *served == (LeapIndicator::None, 2)));
+        // Three members and the pool's own row.
+        assert_eq!(record.associations, 4);
+        let last = |server| record.sent.iter().rev().find(|(_, to)| *to == server).expect("it was asked").0;
+        assert!(last(0) < 3.0 * HOUR && last(3) < 3.0 * HOUR, "liars: {} {}", last(0), last(3));
+        assert!(last(2) < 6.0 * HOUR, "the dead: {}", last(2));
+        let gone = record.notices.iter().filter(|(_, notice)| matches!(notice, Notice::PassedOver(..)));
+        assert_eq!(gone.count(), 3);
+        assert!(record.lookups.len() < 10, "{} lookups", record.lookups.len());
     }
 }
