@@ -95,14 +95,14 @@ pub(super) struct Limiter {
 impl Limiter {
     /// Remembers nobody, until it is resized.
     pub(super) fn new() -> Self {
-        Self { table: Table::new(0, [0; 3]), timeline: Timeline::new() }
+        Self { table: Table::new(0, [0; 2]), timeline: Timeline::new() }
     }
 
     /// Makes room for so many sources, 0 where nobody is limited. The buckets are lost, unless there is as
     /// much room already.
     pub(super) fn resize(&mut self, sources: usize, random: &mut fastrand::Rng) {
         if !self.table.has_room_for_just(sources) {
-            self.table = Table::new(sources, [(); 3].map(|()| random.u64(..)));
+            self.table = Table::new(sources, [random.u64(..), random.u64(..)]);
         }
     }
 

@@ -253,12 +253,15 @@ static inline u16 flags_of(const struct access *access, const struct udp *udp)
 	return udp->source == be16(NTP_PORT) ? ntp : any;
 }
 
-/* The set of a source's bucket (server/rate_limit/table.rs has the same hash). */
+/*
+ * The set of a source's bucket. A sum of products alone would, with one secret in twenty, crowd the neighbours in a
+ * network into a few sets.
+ */
 static inline struct set *find_set(const struct state *state, u64 source)
 {
 	const u64 *secret = state->set_hash;
 	u64 hash = secret[0] + (u32)source * secret[1] + (source >> 32) * secret[2];
-	u32 index = hash >> (64 - SETS_LOG2);
+	u32 index = scrambled(hash) >> (64 - SETS_LOG2);
 
 	return map_lookup(&sets, &index);
 }

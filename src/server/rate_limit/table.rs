@@ -53,12 +53,12 @@ impl Set {
 pub(super) struct Table {
     sets: Box<[Set]>,
     /// Nobody outside may know which sources share a set.
-    secret: [u64; 3],
+    secret: [u64; 2],
 }
 
 impl Table {
     /// Room for `sources`, rounded up to whole sets.
-    pub(super) fn new(sources: usize, secret: [u64; 3]) -> Self {
+    pub(super) fn new(sources: usize, secret: [u64; 2]) -> Self {
         Self { sets: vec![Set::EMPTY; sources.div_ceil(WAYS)].into(), secret }
     }
 
@@ -79,14 +79,11 @@ impl Table {
         })
     }
 
-    /// Two sources, whoever chose them, share a set with a probability of one in the number of sets
-    /// (M. Thorup, High Speed Hashing for Integers and Strings, section 3). The program in the network driver
-    /// has the same.
+    /// Both halves of a product depend on all bits of its factors.
     fn index(&self, key: u64) -> usize {
-        let [start, low, high] = self.secret;
-        let hash = start
-            .wrapping_add((key & 0xFFFF_FFFF).wrapping_mul(low))
-            .wrapping_add((key >> 32).wrapping_mul(high));
-        (((hash >> 32) * self.sets.len() as u64) >> 32) as usize
+        let [mask, factor] = self.secret;
+        let product = u128::from(key ^ mask) * u128::from(factor | 1);
+        let hash = (product >> 64) as u64 ^ product as u64;
+        ((u128::from(hash) * self.sets.len() as u128) >> 64) as usize
     }
 }
