@@ -42,8 +42,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Each overload between two closed loops, whose mean is the peak that it is measured by: this machine is not as
-/// fast at the end of minutes as at their beginning.
+/// Each overload between two closed loops, whose mean is the peak that it is measured by: a machine need not
+/// be as fast at the end of minutes as at their beginning.
 fn overload(bench: &Bench, contestant: Contestant, duration: Duration) -> Result<(), String> {
     let mut running = bench.start(contestant)?;
     let name = contestant.name();
