@@ -10,7 +10,7 @@ use super::seam::{Action, KernelStatus, Notice, Now};
 use super::select::{Candidate, truechimers};
 use super::settings::ClockControl;
 use super::system::{Authority, Following, SystemEvent, reference_id};
-use super::units::{between, precision_seconds, short_seconds};
+use super::units::{after, between, precision_seconds, short_seconds, units};
 use super::virtual_clock::VirtualClock;
 use super::{Association, Client, PHI, cluster, leap};
 use crate::snapshot::{Selection, VirtualClock as Mapping};
@@ -26,6 +26,9 @@ const QUORUM_WAIT: f64 = 7.0;
 /// The kernel lets its error bound grow, and says STA_UNSYNC in the end: it is told again so often, in
 /// seconds.
 const KERNEL_REFRESH: f64 = 256.0;
+
+/// By when after midnight the kernel has certainly had a tick, in seconds.
+const KERNEL_TICK: f64 = 0.5;
 
 /// The drift file is written once an hour, as soon as the frequency is known so well, in seconds per
 /// second.
@@ -265,7 +268,7 @@ impl Client {
     fn follow(&mut self, survey: &Survey, now: Now) {
         let flags: Vec<LeapIndicator> =
             survey.survivors.iter().map(|at| self.associations[*at].server.leap).collect();
-        let announced = leap::due(now.realtime, self.settings.leap, flags.into_iter());
+        let announced = leap::due(self.day(now), self.settings.leap, flags.into_iter());
         self.announce(announced);
         let association = &mut self.associations[survey.peer];
         let Some(address) = association.address() else { return };
@@ -346,7 +349,7 @@ impl Client {
         }
         let survivors = self.associations.iter().filter(|each| each.selection >= Selection::Candidate);
         let flags: Vec<LeapIndicator> = survivors.map(|each| each.server.leap).collect();
-        let due = leap::due(now.realtime, self.settings.leap, flags.into_iter());
+        let due = leap::due(self.day(now), self.settings.leap, flags.into_iter());
         if due == self.system.leap {
             return;
         }
@@ -360,7 +363,16 @@ impl Client {
         self.is_system_new = true;
     }
 
-    /// Midnight came with a leap second due: the kernel has taken it if its clock is ours; a virtual one
+    /// The time by which the day ends. The kernel takes a leap second at the first tick after midnight, and
+    /// not at all if it is told before that none is due any more; its clock shows the new day at once.
+    fn day(&self, now: Now) -> NtpTimestamp {
+        match self.virtual_clock {
+            Some(_) => now.realtime,
+            None => now.realtime.offset_by(-units(KERNEL_TICK)),
+        }
+    }
+
+    /// The day ended with a leap second due: the kernel has taken it if its clock is ours; a virtual one
     /// takes it now. It is no error, so no estimator hears of it.
     fn leap_by_ourselves(&mut self, now: Now) {
         let (seconds, _) = now.realtime.to_unix(NtpTimestamp::PIVOT);
@@ -378,10 +390,11 @@ impl Client {
             return None;
         }
         let now = self.virtual_clock.as_ref().map_or(self.last, |clock| clock.now(self.last));
-        let (seconds, nanoseconds) = now.realtime.to_unix(NtpTimestamp::PIVOT);
-        let left = (leap::next_midnight(now.realtime) - seconds) as f64 - f64::from(nanoseconds) * 1e-9;
+        let day = self.day(now);
+        let (seconds, nanoseconds) = day.to_unix(NtpTimestamp::PIVOT);
+        let left = (leap::next_midnight(day) - seconds) as f64 - f64::from(nanoseconds) * 1e-9;
         // A little after it: before it there is nothing to be done.
-        Some(super::units::after(now.monotonic, left.clamp(0.0, 43_200.0) + 1e-3))
+        Some(after(now.monotonic, left.clamp(0.0, 43_200.0) + 1e-3))
     }
 
     /// Whether servers, kernel and packets under way may be on different sides of a leap second.

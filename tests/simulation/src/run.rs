@@ -68,7 +68,7 @@ pub struct Run<'a> {
     happened: usize,
     crossings: Vec<u64>,
     network: Rng,
-    leapt: f64,
+    has_leapt: bool,
     armed: LeapIndicator,
     second: f64,
     record: Record,
@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
             happened: 0,
             crossings: vec![0; scenario.servers.len()],
             network: generator(seed, "network"),
-            leapt: 0.0,
+            has_leapt: false,
             armed: LeapIndicator::None,
             second: 0.0,
             record: Record::default(),
@@ -122,10 +122,14 @@ impl<'a> Run<'a> {
             let wake = self.wake_time();
             let arrival = self.replies.iter().map(|reply| reply.arrives).fold(f64::INFINITY, f64::min);
             let happening = self.scenario.happenings.get(self.happened).map_or(f64::INFINITY, |next| next.0);
-            let next = wake.min(arrival).min(self.second).min(happening).min(end);
+            let tick = self.leap_tick();
+            let next = wake.min(arrival).min(self.second).min(happening).min(tick).min(end);
             self.clock.advance(next);
             if next >= self.second {
                 self.measure();
+            }
+            if next >= tick {
+                self.leap();
             }
             if next >= happening {
                 self.happen(self.scenario.happenings[self.happened].1);
@@ -268,18 +272,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// When the kernel notices that it is time for the leap second: at its first tick of the new day, which the
+    /// clock shows before.
+    fn leap_tick(&self) -> f64 {
+        const TICK: f64 = 0.01;
+        self.scenario.leap.filter(|_| !self.has_leapt).map_or(f64::INFINITY, |at| at + TICK)
+    }
+
+    /// The kernel takes the leap second if it is still told to.
+    fn leap(&mut self) {
+        self.has_leapt = true;
+        if self.armed == LeapIndicator::Insert {
+            self.clock.step(-1.0);
+        }
+    }
+
     /// Once a second: how wrong is what is served?
     fn measure(&mut self) {
         self.second += 1.0;
         let time = self.clock.time();
         let leapt = self.leapt_at(time);
-        if leapt != self.leapt {
-            // The kernel takes the leap second if it was told to.
-            if self.armed == LeapIndicator::Insert {
-                self.clock.step(-1.0);
-            }
-            self.leapt = leapt;
-        }
         let system = self.client.system();
         let machine = self.clock.realtime();
         let served = system.clock.apply(machine);
