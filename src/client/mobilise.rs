@@ -8,7 +8,7 @@ use super::Client;
 use super::association::Association;
 use super::names::Line;
 use super::seam::{Action, AssociationId, Notice};
-use super::settings::{Host, Settings, Source};
+use super::settings::{Host, Settings, Source, SourceOptions};
 use super::units::after;
 use crate::limits;
 use crate::snapshot::Selection;
@@ -30,7 +30,7 @@ impl Client {
             }
         } else {
             let host = line.source.host.clone();
-            if let Some(at) = self.add_association(&line) {
+            if let Some(at) = self.add_association(id, line.source.options.clone()) {
                 match host {
                     Host::Address(address, scope) => self.start(at, address, scope, now),
                     Host::Name(name, _) => self.associations[at].host = Some(name),
@@ -40,14 +40,14 @@ impl Client {
         self.lines.push(line);
     }
 
-    /// A new association; none if there are as many as there may be.
-    fn add_association(&mut self, line: &Line) -> Option<usize> {
+    /// A new association of a line; none if there are as many as there may be.
+    fn add_association(&mut self, origin: usize, options: SourceOptions) -> Option<usize> {
         if self.associations.len() >= limits::ASSOCIATIONS {
             return None;
         }
         let id = self.free_id();
         let drift_known = self.settings.drift_ppm.is_some();
-        self.associations.push(Association::new(id, line.id, line.source.options.clone(), drift_known));
+        self.associations.push(Association::new(id, origin, options, drift_known));
         self.is_view_new = true;
         Some(self.associations.len() - 1)
     }
@@ -122,23 +122,18 @@ impl Client {
             if !self.has_room(now) {
                 return;
             }
-            let line = &self.lines[line];
-            let (host, id, options) =
-                (line.name().map(|(name, _)| name.clone()), line.id, line.source.options.clone());
-            let drift_known = self.settings.drift_ppm.is_some();
-            let mut member = Association::new(self.free_id(), id, options, drift_known);
+            let Line { id, source, .. } = &self.lines[line];
+            let (origin, options) = (*id, source.options.clone());
+            let Some(at) = self.add_association(origin, options) else { return };
+            let member = &mut self.associations[at];
             member.is_pool_member = true;
-            member.host = host;
-            self.associations.push(member);
-            self.start(self.associations.len() - 1, *address, scope, now);
+            member.host = self.lines[line].name().map(|(name, _)| name.clone());
+            self.start(at, *address, scope, now);
         }
     }
 
-    /// Whether there may be one more member of a pool. One that does not answer makes room.
+    /// Whether there may be one more member of a pool, by `tos maxclock`. One that does not answer makes room.
     fn has_room(&mut self, now: Duration) -> bool {
-        if self.associations.len() >= limits::ASSOCIATIONS {
-            return false;
-        }
         let members = self.associations.iter().filter(|each| each.is_pool_member).count();
         if members < self.settings.selection.maxclock {
             return true;

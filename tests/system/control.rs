@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::daemon::{Daemon, ntpring};
+use crate::ntpq_signed::{ntpq, number};
+use crate::support::daemon::Daemon;
 use crate::support::namespace::Namespace;
 use crate::support::ntp::{ask, request};
 use crate::support::scene::{SCRATCH, Scene};
@@ -52,38 +53,23 @@ fn answer(socket: &UdpSocket, opcode: u8, data: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&buffer[12..12 + count]).into_owned())
 }
 
-/// What our ntpq says to this command, with these options; and its exit code.
-fn ntpq(namespace: &Namespace, options: &[&str], command: &str) -> (Option<i32>, String) {
-    let words = ["ntpq", "-n"].into_iter().chain(options.iter().copied());
-    let finished = namespace.run(ntpring(words.chain(["-c", command, "127.0.0.1"])));
-    (finished.code, finished.text)
-}
-
-/// One number of `monstats`.
-fn monitor(namespace: &Namespace, name: &str) -> u64 {
-    let (_, text) = ntpq(namespace, &["--json"], "monstats");
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let value = json["variables"][name].as_str().unwrap_or_else(|| panic!("no {name} in {text}"));
-    value.parse().unwrap_or_else(|_| panic!("{name}={value}"))
-}
-
 #[test]
 fn m8_mru_sizes_the_list_of_clients() {
     let Some(namespace) = Namespace::new() else { return };
     // A kilobyte is 16 clients of 64 octets; 20 entries are three sets of eight.
     for (line, room, kilobytes) in [("mru maxmem 1", 16, 1), ("mru maxdepth 20", 24, 2)] {
         let (daemon, _) = serve(&namespace, "mru", &format!("{line}\nrestrict 127.0.0.0/8\n"));
-        assert_eq!(monitor(&namespace, "mru_maxdepth"), room, "{line}");
-        assert_eq!(monitor(&namespace, "mru_maxmem"), kilobytes, "{line}");
+        assert_eq!(number(&namespace, "monstats", "mru_maxdepth"), room, "{line}");
+        assert_eq!(number(&namespace, "monstats", "mru_maxmem"), kilobytes, "{line}");
         for host in 1..=200 {
             let from = SocketAddr::from((Ipv4Addr::new(127, 0, 9, host), 0));
             ask(&namespace.socket(from), SERVER).unwrap_or_else(|| panic!("{host}: {}", daemon.text()));
         }
         // Full, and never fuller: clients of one set make room for each other.
-        let (_, list) = ntpq(&namespace, &[], "mrulist sort=addr");
+        let (_, list) = ntpq(&namespace, &[], &["mrulist sort=addr"]);
         let shown = list.lines().skip(2).count() as u64;
         assert!((room - 8..=room).contains(&shown), "{line}: {shown}\n{list}");
-        assert_eq!(monitor(&namespace, "mru_deepest"), shown, "{line}");
+        assert_eq!(number(&namespace, "monstats", "mru_deepest"), shown, "{line}");
         // The newest are among them, the oldest are not.
         assert!(list.contains(" 127.0.9.200\n") && !list.contains(" 127.0.9.1\n"), "{list}");
     }
@@ -157,7 +143,7 @@ fn a_flood_of_control_messages_loses_no_time_reply_and_is_counted() {
     assert_eq!((counters.get("answered"), forwarded + full), (MILLISECONDS, asked), "{counters:?}");
     assert!(forwarded >= 64 && full > forwarded, "most find the queue full: {counters:?}");
     // And then it answers as if nothing had been.
-    assert_eq!(ntpq(&namespace, &[], "rv 0 stratum").0, Some(0));
+    assert_eq!(ntpq(&namespace, &[], &["rv 0 stratum"]).0, Some(0));
 }
 
 #[test]
@@ -180,7 +166,7 @@ fn f13_sighup_changes_who_may_sign_control_messages() {
     };
     // Ours has its own copy of the keys: the server's may change.
     let known = write("reload-known.keys", &format!("{first}3 MD5 third\n"));
-    let lists = |id: &str| ntpq(&namespace, &["-k", &known, "-a", id], "ifstats");
+    let lists = |id: &str| ntpq(&namespace, &["-k", &known, "-a", id], &["ifstats"]);
     let is_allowed = |id: &str| {
         let (code, text) = lists(id);
         match code {

@@ -43,7 +43,7 @@ fn serve(namespace: &Namespace, name: &str, control: u16) -> (Daemon, String) {
 }
 
 /// Our ntpq with these options and commands, about 127.0.0.1.
-fn ntpq(namespace: &Namespace, options: &[&str], commands: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn ntpq(namespace: &Namespace, options: &[&str], commands: &[&str]) -> (Option<i32>, String) {
     let commands = commands.iter().flat_map(|command| ["-c", command]);
     let arguments = ["ntpq", "-n"].into_iter().chain(options.iter().copied()).chain(commands);
     let finished = namespace.run(ntpring(arguments.chain(["127.0.0.1"])));
@@ -218,7 +218,7 @@ fn ours_reads_the_lists_of_ntpsecs_ntpd() {
 }
 
 /// The number behind a name in what our ntpq prints with --json.
-fn number(namespace: &Namespace, command: &str, name: &str) -> u64 {
+pub(crate) fn number(namespace: &Namespace, command: &str, name: &str) -> u64 {
     let (code, text) = ntpq(namespace, &["--json"], &[command]);
     assert_eq!(code, Some(0), "{text}");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
