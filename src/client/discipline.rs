@@ -19,9 +19,9 @@ const TICK_STEP: f64 = 1.0 / ClockRate::NOMINAL_TICK as f64;
 const FAST_CORRECTIONS: u32 = 8;
 const FAST_SLEW: f64 = 1.0;
 
-/// Later ones are spread out, because slews are errors of the frequency, and where packets are rare the greater
-/// part of them: over as long as the last correction is ago, or half as long where that is more than a minute;
-/// but no less and no more than this, in seconds.
+/// Later ones are spread out, because slews are errors of the frequency, and most of it where packets are
+/// rare: over as long as the last correction is ago, or half as long where that is more than a minute; but no
+/// less and no more than this, in seconds.
 const SLOW_SLEW: (f64, f64) = (32.0, 1024.0);
 const MINUTE: f64 = 64.0;
 
