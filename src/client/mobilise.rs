@@ -132,7 +132,7 @@ impl Client {
         }
     }
 
-    /// Whether there may be one more member of a pool, by `tos maxclock`. One that does not answer makes room.
+    /// Whether `tos maxclock` allows one more member of a pool. One that does not answer makes room.
     fn has_room(&mut self, now: Duration) -> bool {
         let members = self.associations.iter().filter(|each| each.is_pool_member).count();
         if members < self.settings.selection.maxclock {

@@ -272,8 +272,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// When the kernel notices that it is time for the leap second: at its first tick of the new day, which the
-    /// clock shows before.
+    /// When the kernel notices that it is time for the leap second: at its first tick of the new day, which
+    /// the clock shows before.
     fn leap_tick(&self) -> f64 {
         const TICK: f64 = 0.01;
         self.scenario.leap.filter(|_| !self.has_leapt).map_or(f64::INFINITY, |at| at + TICK)
