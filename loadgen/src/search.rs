@@ -1,8 +1,9 @@
 //! The search for the highest rate that keeps a limit: which rate to try next, given what was tried.
 //!
 //! Rates grow geometrically until one fails, then the gap is halved (geometrically too) until it is narrow.
-//! One trial is no proof in either direction, so both edges of the last gap, and the end of the ramp, are
-//! tried until one verdict has [`Bounds::confirmations`] votes. A verdict that falls moves the gap.
+//! One trial is no proof in either direction: [`Proof`] says what is. Where trials vote, both edges of the
+//! last gap, and the end of the ramp, are tried until one verdict has enough of them; a verdict that falls
+//! moves the gap.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,17 @@ pub(crate) struct Bounds {
     pub(crate) growth: f64,
     /// The search ends when the lowest rate that fails is at most this part above the highest that does not.
     pub(crate) resolution: f64,
-    /// Trials that must agree.
-    pub(crate) confirmations: u32,
+    pub(crate) proof: Proof,
+}
+
+/// How trials of one rate that disagree are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The most votes count, once one verdict has so many.
+    Majority(u32),
+    /// One of so many trials that keeps the limit is enough: what disturbs the others is the machine, which
+    /// stands still now and then, and not the server.
+    Any(u32),
 }
 
 /// What one trial says about its rate.
@@ -71,7 +81,12 @@ pub(crate) fn next(bounds: &Bounds, trials: &[(u64, Verdict)]) -> Step {
     for &(rate, verdict) in trials {
         votes.entry(rate).or_default().add(verdict);
     }
-    let failing = votes.iter().find(|(_, votes)| votes.fails());
+    if let Proof::Any(tries) = bounds.proof {
+        if let Some((&rate, _)) = votes.iter().find(|(_, votes)| votes.kept == 0 && votes.failed() < tries) {
+            return Step::Try(rate);
+        }
+    }
+    let failing = votes.iter().find(|(_, votes)| votes.fails(bounds.proof));
     let below = failing.map_or(u64::MAX, |(&rate, _)| rate);
     let keeping = votes.range(..below).next_back();
     match (keeping, failing) {
@@ -86,7 +101,7 @@ fn ramp(bounds: &Bounds, (&rate, votes): (&u64, &Votes)) -> Step {
     if rate < bounds.to {
         let higher = (rate as f64 * bounds.growth) as u64;
         Step::Try(higher.clamp(rate + 1, bounds.to))
-    } else if votes.is_decided(bounds) {
+    } else if votes.is_decided(bounds.proof) {
         Step::End(Found { rate: Some(rate), ceiling: Ceiling::Bound })
     } else {
         Step::Try(rate)
@@ -95,7 +110,7 @@ fn ramp(bounds: &Bounds, (&rate, votes): (&u64, &Votes)) -> Step {
 
 /// Even the lowest rate tried so far fails.
 fn descend(bounds: &Bounds, (&rate, votes): (&u64, &Votes)) -> Step {
-    if !votes.is_decided(bounds) {
+    if !votes.is_decided(bounds.proof) {
         Step::Try(rate)
     } else if rate <= LOWEST {
         Step::End(Found { rate: None, ceiling: votes.ceiling() })
@@ -110,11 +125,11 @@ fn narrow(bounds: &Bounds, (&low, low_votes): (&u64, &Votes), (&high, high_votes
     let ends_ramp = gap >= bounds.growth * 0.99;
     let middle = (low as f64 * gap.sqrt()) as u64;
     let is_narrow = gap <= 1.0 + bounds.resolution || middle <= low;
-    if (ends_ramp || is_narrow) && !high_votes.is_decided(bounds) {
+    if (ends_ramp || is_narrow) && !high_votes.is_decided(bounds.proof) {
         Step::Try(high)
     } else if !is_narrow {
         Step::Try(middle)
-    } else if !low_votes.is_decided(bounds) {
+    } else if !low_votes.is_decided(bounds.proof) {
         Step::Try(low)
     } else {
         Step::End(Found { rate: Some(low), ceiling: high_votes.ceiling() })
@@ -143,12 +158,18 @@ impl Votes {
     }
 
     /// In doubt it does.
-    fn fails(self) -> bool {
-        self.failed() >= self.kept
+    fn fails(self, proof: Proof) -> bool {
+        match proof {
+            Proof::Majority(_) => self.failed() >= self.kept,
+            Proof::Any(_) => self.kept == 0,
+        }
     }
 
-    fn is_decided(self, bounds: &Bounds) -> bool {
-        self.kept.max(self.failed()) >= bounds.confirmations && self.kept != self.failed()
+    fn is_decided(self, proof: Proof) -> bool {
+        match proof {
+            Proof::Majority(votes) => self.kept.max(self.failed()) >= votes && self.kept != self.failed(),
+            Proof::Any(tries) => self.kept > 0 || self.failed() >= tries,
+        }
     }
 
     fn ceiling(self) -> Ceiling {
@@ -161,7 +182,7 @@ mod tests {
     use super::*;
 
     const BOUNDS: Bounds =
-        Bounds { from: 1_000, to: 10_000_000, growth: 2.0, resolution: 0.02, confirmations: 2 };
+        Bounds { from: 1_000, to: 10_000_000, growth: 2.0, resolution: 0.02, proof: Proof::Majority(2) };
 
     /// Searches a server whose verdict on the n-th trial, at some rate, is `verdict`.
     fn search(bounds: &Bounds, verdict: impl Fn(usize, u64) -> Verdict) -> (Found, Vec<(u64, Verdict)>) {
@@ -202,6 +223,31 @@ mod tests {
             let rate = found.rate.unwrap();
             assert!((52_000..=54_321).contains(&rate), "{rate} after a hiccup in trial {hiccup}");
         }
+    }
+
+    #[test]
+    fn one_trial_that_keeps_the_limit_is_enough_where_the_machine_stands_still() {
+        let bounds = Bounds { proof: Proof::Any(5), ..BOUNDS };
+        // Four of five trials are disturbed; a rate that is too high fails in all.
+        let server = |trial: usize, rate| match trial % 5 {
+            4 => capacity(54_321)(trial, rate),
+            _ => Verdict::Broken,
+        };
+        let (found, trials) = search(&bounds, server);
+        let rate = found.rate.unwrap();
+        assert!((52_000..=54_321).contains(&rate), "{rate}");
+        assert_eq!(found.ceiling, Ceiling::Server);
+        let tried = |rate| trials.iter().filter(|trial| trial.0 == rate).count();
+        let lowest_failing = trials.iter().map(|trial| trial.0).filter(|&rate| rate > 54_321).min().unwrap();
+        assert_eq!(tried(lowest_failing), 5, "it has had all its tries");
+        let (found, trials) = search(&bounds, capacity(54_321));
+        assert!((52_000..=54_321).contains(&found.rate.unwrap()));
+        let kept = trials.iter().filter(|trial| trial.1 == Verdict::Kept).count();
+        let rates: std::collections::BTreeSet<u64> =
+            trials.iter().filter(|trial| trial.1 == Verdict::Kept).map(|trial| trial.0).collect();
+        assert_eq!(kept, rates.len(), "what keeps the limit is not tried again");
+        let (found, _) = search(&bounds, capacity(0));
+        assert_eq!(found, Found { rate: None, ceiling: Ceiling::Server });
     }
 
     #[test]

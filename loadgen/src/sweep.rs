@@ -14,7 +14,7 @@ use crate::interrupt::{self, EXIT_INTERRUPTED};
 use crate::output::{Form, Sinks};
 use crate::progress::Progress;
 use crate::run::{self, Load, Plan};
-use crate::search::{self, Bounds, Found, Step, Verdict};
+use crate::search::{self, Bounds, Found, Proof, Step, Verdict};
 use crate::stamping::TxStamps;
 use crate::{json, sweep_forms, units, warnings};
 
@@ -46,6 +46,11 @@ pub(crate) struct SweepArgs {
     /// Trials at the rate found, and at the next that failed, which must agree
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = value_parser!(u32).range(1..=10))]
     confirmations: u32,
+    /// For a machine that stands still now and then, as those do that share theirs: a trial that breaks a
+    /// limit is repeated, up to so many in all, and one that keeps it is enough
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(conflicts_with = "confirmations")]
+    tries: Option<u32>,
     #[command(flatten)]
     files: FileArgs,
 }
@@ -138,7 +143,7 @@ impl SweepArgs {
             to: self.to,
             growth: GROWTH,
             resolution: self.resolution.max(FINEST),
-            confirmations: self.confirmations,
+            proof: self.tries.map_or(Proof::Majority(self.confirmations), Proof::Any),
         })
     }
 }

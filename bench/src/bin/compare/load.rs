@@ -24,8 +24,11 @@ use super::running::{PAUSE, Running};
 /// Requests that are unanswered at any time in the closed loop: enough to keep a server busy, few enough for
 /// the smallest queue on their way, the 256 places of a veth.
 const OUTSTANDING: &str = "128";
+/// A load begins so long before anything counts: the first pages of a new process cost a nested virtual
+/// machine milliseconds.
+pub(super) const WARM_UP: Duration = Duration::from_millis(100);
 /// A later reply is as good as lost.
-const TIMEOUT: &str = "500ms";
+const TIMEOUT: &str = "100ms";
 
 /// What is asked of the generator.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +86,8 @@ pub(super) struct Search {
     pub(super) trial: Duration,
     /// In per cent.
     pub(super) resolution: u32,
-    pub(super) confirmations: u32,
+    /// Trials of a rate, of which one without loss is enough.
+    pub(super) tries: u32,
 }
 
 /// Loads the server that runs.
@@ -95,8 +99,9 @@ pub(super) fn run(
     running: &mut Running,
     stop: &AtomicBool,
 ) -> Result<Outcome, String> {
-    let milliseconds = format!("{}ms", duration.as_millis());
-    let mut words = vec!["run", "--duration", &milliseconds, "--allow-lag"];
+    let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
+    let (duration, warm_up) = (milliseconds(duration), milliseconds(WARM_UP));
+    let mut words = vec!["run", "--duration", &duration, "--warmup", &warm_up, "--allow-lag"];
     let rate;
     match load {
         Load::Closed => words.extend(["--max", "--outstanding", OUTSTANDING]),
@@ -119,7 +124,7 @@ pub(super) fn search(
     running: &mut Running,
     stop: &AtomicBool,
 ) -> Result<Lossless, String> {
-    let Search { trial, resolution, confirmations } = search;
+    let Search { trial, resolution, tries } = search;
     let number = |value: f64| (value.max(1.0) as u64).to_string();
     let words = [
         "sweep",
@@ -131,8 +136,8 @@ pub(super) fn search(
         &format!("{}ms", trial.as_millis()),
         "--resolution",
         &format!("{resolution}%"),
-        "--confirmations",
-        &confirmations.to_string(),
+        "--tries",
+        &tries.to_string(),
     ];
     let engine = if running.contestant.in_driver() { Engine::Xdp } else { Engine::Sockets };
     let result = ntpload(&words, engine, rig, places, running, stop)?;

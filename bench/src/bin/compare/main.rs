@@ -14,7 +14,9 @@ mod process;
 mod report;
 mod rig;
 mod running;
+mod watch;
 
+use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -34,6 +36,7 @@ use self::control::Control;
 use self::load::Search;
 use self::measure::{Bench, Effort, Round};
 use self::rig::Rig;
+use self::watch::Watch;
 
 /// What everything that was interrupted says.
 const INTERRUPTED: &str = "interrupted";
@@ -81,21 +84,19 @@ struct Options {
 
 impl Options {
     fn effort(&self) -> Effort {
-        let search = |trial, resolution, confirmations| Search {
-            trial: Duration::from_millis(trial),
-            resolution,
-            confirmations,
-        };
-        let (rounds, slices, slice, search) = match (self.smoke, self.quick) {
-            (true, _) => (1, 1, 250, search(100, 50, 1)),
-            (_, true) => (2, 3, 300, search(250, 8, 1)),
-            _ => (3, 7, 500, search(1000, 3, 2)),
+        let search =
+            |trial, resolution, tries| Search { trial: Duration::from_millis(trial), resolution, tries };
+        let (rounds, slices, slice, search, repeats) = match (self.smoke, self.quick) {
+            (true, _) => (1, 1, 250, search(100, 50, 1), 0),
+            (_, true) => (2, 3, 200, search(100, 8, 6), 45),
+            _ => (3, 7, 300, search(200, 3, 8), 600),
         };
         Effort {
             rounds: self.rounds.map_or(rounds, |rounds| rounds as usize),
             slices,
             slice: Duration::from_millis(slice),
             search,
+            repeats: Duration::from_secs(repeats),
             patience: self.smoke.then_some(Duration::from_secs(5)),
         }
     }
@@ -142,7 +143,10 @@ fn run(options: &Options) -> Result<(), String> {
     let rig = Rig::build(&ethtool.path, cores).map_err(|error| error.to_string())?;
     // This thread keeps out of the server's way; what is started in the namespaces may still use both cores.
     pin_to(cores[1]);
-    let bench = Bench { rig: &rig, places: &places, effort: options.effort(), stop: &stop };
+    let watch = Watch::over(&cores).map_err(|error| error.to_string())?;
+    let effort = options.effort();
+    let left = Cell::new(effort.repeats);
+    let bench = Bench { rig: &rig, places: &places, effort, watch: &watch, left, stop: &stop };
     let machine = Machine::here();
     if let Some(seconds) = options.overload {
         return overload::run(&bench, &options.contestants(), Duration::from_secs(seconds.into()), &machine);

@@ -86,11 +86,13 @@ pub(super) fn markdown(rows: &[Row], machine: &Machine, effort: &Effort) -> Stri
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{} rounds of {} slices of {:?} per load. Each cell: the median, and its ratio to {name} of the same round, median \
-         [quartiles]. The loads called {:.0} % and {:.0} % are parts of {name}'s rate in the first round: {} and {}.",
+        "{} rounds of {} slices of {:?} per load, without those in which this machine stood still; a rate is without loss if one \
+         of {} trials of {:?} was (in the driver one of twice as many, half as long). Each cell: the median, and its ratio to {name} of the same round, median [quartiles]. The loads called {:.0} % and {:.0} % are parts of {name}'s rate in the first round: {} and {}.",
         effort.rounds,
         effort.slices,
         effort.slice,
+        effort.search.tries,
+        effort.search.trial,
         100.0 * LOW,
         100.0 * HIGH,
         load(|round| &round.low),
@@ -197,13 +199,19 @@ fn notes(rows: &[Row], text: &mut String) {
         let _ =
             writeln!(text, "\nThe generator was the limit of the saturated rate, not the server: {idle}.");
     }
+    let disturbed = |round: &Round| [&round.saturated, &round.low, &round.high].map(Slice::is_disturbed);
+    let disturbed = rows.iter().flat_map(|row| &row.rounds).flat_map(disturbed).filter(|&is| is).count();
+    if disturbed > 0 {
+        let _ = writeln!(
+            text,
+            "\nThis machine stood still in slices of {disturbed} loads of a round, which count because there was no time for more."
+        );
+    }
     let late = |round: &Round| round.low.outcome.late + round.high.outcome.late;
     let late: usize = rows.iter().flat_map(|row| &row.rounds).map(late).sum();
     if late > 0 {
-        let _ = writeln!(
-            text,
-            "\n{late} slices at 25 % or 75 % had a hiccup of this machine: the generator was late. They count like all others."
-        );
+        let _ =
+            writeln!(text, "\nThe generator was late in {late} of the slices that count at 25 % or 75 %.");
     }
     let unsynchronised = names(|row| row.rounds.iter().any(|round| round.low.outcome.unsynchronised));
     if let Some(unsynchronised) = unsynchronised {
