@@ -81,6 +81,46 @@ pub(crate) fn has_program(namespace: &Namespace, interface: &str) -> bool {
 }
 
 #[test]
+fn off_by_option_or_default_nothing_is_attached() {
+    let Some(driven) = Driven::new() else { return };
+    for options in ["--xdp off", ""] {
+        let daemon = driven.serve(options);
+        let line = daemon.ready_line();
+        assert!(line.contains("; tier ") && !line.contains("xdp"), "{line}");
+        assert!(!has_program(&driven.scene.server, "lan"));
+        assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
+        let counters = daemon.counters_when(|counters| counters.get("received") == 1);
+        assert!(counters.0["xdp"].is_null(), "{counters:?}");
+        assert_eq!(counters.per_worker("received").iter().sum::<u64>(), 1);
+    }
+}
+
+#[test]
+fn auto_is_native_or_nothing_and_generic_is_only_what_was_asked_for() {
+    let Some(driven) = Driven::new() else { return };
+    let server = &driven.scene.server;
+    let is_generic =
+        |interface| server.ip(&format!("-details link show dev {interface}")).contains(" xdpgeneric ");
+    for (mode, tier) in [("auto", "native"), ("native", "native"), ("generic", "generic")] {
+        let daemon = driven.serve(&format!("--xdp {mode} -i lan"));
+        let line = daemon.ready_line();
+        assert!(line.contains(&format!("tier xdp {tier} on lan, then ")), "{mode}: {line}");
+        assert!(has_program(server, "lan"), "{mode}");
+        assert_eq!(is_generic("lan"), tier == "generic", "{mode}");
+        assert_eq!(daemon.counters().0["xdp"]["interfaces"][0]["mode"], tier);
+        assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
+        assert_eq!(in_driver(&daemon.counters()), 1, "{mode}");
+    }
+    // The loopback interface has no driver that could: sockets serve, and nothing is put behind it instead.
+    let daemon = driven.serve("--xdp auto -i lo");
+    assert!(!has_program(server, "lo"));
+    assert!(ask(&driven.scene.server.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
+    assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
+    let counters = daemon.counters_when(|counters| counters.get("received") == 2);
+    assert_eq!(in_driver(&counters), 0, "{counters:?}");
+}
+
+#[test]
 fn plain_requests_never_reach_a_socket_and_get_the_same_reply() {
     let Some(driven) = Driven::new() else { return };
     let daemon = driven.serve("--xdp native -i lan");
@@ -353,6 +393,21 @@ fn an_interface_that_is_deleted_and_made_again_is_answered_again() {
 }
 
 #[test]
+fn frames_are_taken_at_the_address_that_the_interface_has_now() {
+    let Some(driven) = Driven::new() else { return };
+    let daemon = driven.serve("--xdp native -i lan");
+    let socket = driven.scene.client.socket("0.0.0.0:0");
+    assert!(ask(&socket, "192.168.0.1:123").is_some());
+    driven.scene.server.ip("link set lan address 02:00:00:00:77:01");
+    driven.scene.client.ip("neigh flush dev lan");
+    assert!(ask(&socket, "192.168.0.1:123").is_some(), "by the sockets, or the driver if it knows already");
+    thread::sleep(NOTICED);
+    let before = in_driver(&daemon.counters());
+    assert!(ask(&socket, "192.168.0.1:123").is_some());
+    assert_eq!(in_driver(&daemon.counters()), before + 1, "{}", daemon.text());
+}
+
+#[test]
 fn an_address_that_comes_and_goes_is_served_while_it_is_there() {
     let Some(driven) = Driven::new() else { return };
     let daemon = driven.serve("--xdp native -i lan");
@@ -501,17 +556,20 @@ fn what_cannot_be_is_said_in_a_sentence() {
     assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
 
     // Without the capabilities that loading needs.
-    let mut weak = command("setpriv");
-    weak.args([
-        "--bounding-set",
-        "-bpf,-net_admin,-sys_admin",
-        "--inh-caps",
-        "-bpf,-net_admin,-sys_admin",
-        "--",
-    ]);
-    weak.arg(env!("CARGO_BIN_EXE_ntpring"));
-    weak.args("serve -l 127.0.0.1:11123 --xdp native -i lan".split(' '));
-    let mut weak = Daemon::spawn(&driven.scene.server, weak);
-    assert_eq!(weak.end(5 * SECOND).expect("it ends").code(), Some(1), "{}", weak.text());
-    assert!(weak.text().contains("cap_bpf,cap_net_admin"), "{}", weak.text());
+    let weak = |mode: &str| {
+        let lost = "-bpf,-net_admin,-sys_admin";
+        let mut weak = command("setpriv");
+        weak.args(["--bounding-set", lost, "--inh-caps", lost, "--", env!("CARGO_BIN_EXE_ntpring")]);
+        weak.args(format!("serve -l 127.0.0.1:11123 --xdp {mode} -i lan").split(' '));
+        weak
+    };
+    let mut ends = Daemon::spawn(&driven.scene.server, weak("native"));
+    assert_eq!(ends.end(5 * SECOND).expect("it ends").code(), Some(1), "{}", ends.text());
+    assert!(ends.text().contains("cap_bpf,cap_net_admin"), "{}", ends.text());
+    let serves = Daemon::start_command(&driven.scene.server, weak("auto"));
+    for words in ["cap_bpf,cap_net_admin", "every request is answered by the sockets"] {
+        assert!(serves.text().contains(words), "{words} in {}", serves.text());
+    }
+    assert!(!serves.ready_line().contains("xdp"), "{}", serves.ready_line());
+    assert!(ask(&driven.scene.server.socket("127.0.0.1:0"), "127.0.0.1:11123").is_some());
 }
