@@ -177,29 +177,43 @@ fn in_driver(machine: &mut Machine) -> u64 {
     report["xdp"]["answered"].as_u64().expect("a tier in the driver")
 }
 
+const QUERY: &str = "ntpring query 127.0.0.1 2>&1";
+
+/// Asks until the driver has answered, which leaves to the sockets what it was interrupted at for long, as may
+/// be on a busy machine; whoever answers says this leap indicator.
+fn is_answered_in_driver(machine: &mut Machine, leap: char) {
+    const TRIES: usize = 20;
+    let before = in_driver(machine);
+    for _ in 0..TRIES {
+        let words = machine.run(QUERY);
+        let log = |machine: &mut Machine| machine.run("cat /log");
+        assert_eq!(asked(&words).map(|(_, leap)| leap), Some(leap), "{words}\n{}", log(machine));
+        if in_driver(machine) > before {
+            return;
+        }
+    }
+    panic!("{TRIES} requests, none answered in the driver:\n{}", machine.run("cat /log"));
+}
+
 #[test]
 fn a_clock_that_somebody_else_sets_is_at_once_served_as_not_synchronised() {
     let Some((mut machine, upstream)) = guest() else { return };
     upstream.set_ahead(machine.ahead().round());
     follow(&mut machine, "-x --xdp generic -i lo");
-    let query = "ntpring query 127.0.0.1 2>&1";
-    let (_, leap) = asked(&machine.run(query)).expect("an answer");
-    assert_eq!((leap, in_driver(&mut machine)), ('0', 1));
+    is_answered_in_driver(&mut machine, '0');
 
     // Nobody can tell what the time is now. No poll is due, and no second passes: a query takes the guest a
     // tenth of one.
     upstream.set_silent(true);
     for by in ["3600", "-3600", "37"] {
-        let before = in_driver(&mut machine);
-        let words = machine.run(&format!("date -s @$(($(date +%s) + {by})) >/dev/null; {query}"));
+        let words = machine.run(&format!("date -s @$(($(date +%s) + {by})) >/dev/null; {QUERY}"));
         let (_, leap) = asked(&words).unwrap_or_else(|| panic!("no answer: {words}"));
         assert_eq!(leap, '3', "set by {by} s: {words}\n{}", machine.run("cat /log"));
         // The driver has heard of it too.
-        let words = machine.run(query);
-        assert_eq!(asked(&words).map(|(_, leap)| leap), Some('3'), "{words}");
-        assert!(in_driver(&mut machine) > before, "set by {by} s");
+        is_answered_in_driver(&mut machine, '3');
         upstream.set_silent(false);
-        machine.until(60 * SECOND, query, |words| words.contains("leap 0"));
+        machine.until(60 * SECOND, QUERY, |words| words.contains("leap 0"));
+        is_answered_in_driver(&mut machine, '0');
         upstream.set_silent(true);
     }
 }
@@ -217,10 +231,8 @@ fn a_leap_second_is_served_at_its_instant_by_the_driver() {
     // From some seconds before it to some after it, by the guest's own clock, which the kernel sets back.
     machine.until(60 * SECOND, "date +%s", |time| time.parse().is_ok_and(|time: u64| time >= MIDNIGHT - 4));
     let before = in_driver(&mut machine);
-    let words = machine.run(&format!(
-        "while [ $(date +%s) -lt {} ]; do echo $(date +%s) $(ntpring query 127.0.0.1 2>&1); done",
-        MIDNIGHT + 4
-    ));
+    let words = machine
+        .run(&format!("while [ $(date +%s) -lt {} ]; do echo $(date +%s) $({QUERY}); done", MIDNIGHT + 4));
     let answers: Vec<(u64, f64, char)> = words
         .lines()
         .filter_map(|line| {
@@ -235,9 +247,9 @@ fn a_leap_second_is_served_at_its_instant_by_the_driver() {
     assert!(off.len() <= 1, "{off:?} in {words}");
     assert!(answers.iter().any(|(time, _, leap)| *time < MIDNIGHT && *leap == '1'), "{words}");
     assert!(answers.iter().any(|(time, _, _)| *time > MIDNIGHT), "{words}");
-    // In the driver, but for those that found the clock just set.
+    // In the driver, but for what found it interrupted, or the clock just set.
     let answered = in_driver(&mut machine) - before;
-    assert!(answered + 3 >= answers.len() as u64, "{answered} of {}\n{words}", answers.len());
+    assert!(2 * answered > answers.len() as u64, "{answered} of {}\n{words}", answers.len());
 }
 
 #[test]
