@@ -192,8 +192,8 @@ impl Client {
         self.virtual_clock.as_ref().map_or(served, |clock| clock.machine(served))
     }
 
-    /// Whether somebody else has set the machine's clock since the last event: then [`Event::Timer`] is due at
-    /// once, because what is served goes wrong with it.
+    /// Whether somebody else has set the machine's clock since the last event: then [`Event::Timer`] is due
+    /// at once, because what is served goes wrong with it.
     pub fn is_surprised(&self, machine: Now) -> bool {
         self.is_jump(self.jump(machine), machine)
     }

@@ -122,22 +122,25 @@ impl ClientLoop {
         Ok(new)
     }
 
-    /// One turn: sleeps until there is something to do, at most for `tick`, and does it. `wake` ends the sleep
-    /// when it becomes readable.
+    /// One turn: sleeps until there is something to do, at most for `tick`, and does it. `wake` ends the
+    /// sleep when it becomes readable.
     pub(super) fn turn(&mut self, wake: Option<&UnixStream>, tick: Duration) -> Result<Changes, Failure> {
         self.wait(wake, tick)?;
-        self.hear();
+        self.changes.clock |= self.watch.as_ref().is_some_and(SetWatch::take);
+        // Here every step of our own has been taken.
+        if self.client.is_surprised(now()) {
+            self.client.handle(Event::Timer, now());
+        }
+        self.hear()?;
         self.proceed()
     }
 
     /// A turn without sleep, when no request can be under way yet.
     pub(super) fn proceed(&mut self) -> Result<Changes, Failure> {
         self.learn();
-        self.changes.clock |= self.watch.as_ref().is_some_and(SetWatch::take);
         let now = now();
-        let late = now.monotonic.checked_sub(self.client.wake_at());
-        self.traffic.late_seconds.add(late.unwrap_or_default().as_secs());
-        if late.is_some() || self.client.is_surprised(now) {
+        if let Some(late) = now.monotonic.checked_sub(self.client.wake_at()) {
+            self.traffic.late_seconds.add(late.as_secs());
             self.client.handle(Event::Timer, now);
         }
         self.act()?;
@@ -206,9 +209,13 @@ impl ClientLoop {
     }
 
     /// What the sockets have: one datagram and one entry of the error queue of each, as poll has reported.
-    fn hear(&mut self) {
+    fn hear(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; limits::REPLY_MAX];
-        for (index, &id) in self.polled.iter().enumerate() {
+        let polled = mem::take(&mut self.polled);
+        for (index, &id) in polled.iter().enumerate() {
+            // What the one before led to comes first: a step that is not done yet would look like somebody
+            // else's who takes it back.
+            self.act()?;
             let ready = self.poll.readiness(index);
             let Some(exchange) = self.exchanges.get_mut(&id) else { continue };
             if ready.error {
@@ -237,6 +244,8 @@ impl ClientLoop {
                 Err(_) => self.client.handle(Event::Unreachable(id), now()),
             }
         }
+        self.polled = polled;
+        self.act()
     }
 
     /// What came of questions and of what could not be done.

@@ -155,8 +155,8 @@ impl Tier {
         self.note(published);
     }
 
-    /// Whether the kernel was told of another leap second, or of another distance between TAI and UTC, since a
-    /// state was put in force.
+    /// Whether the kernel was told of another leap second, or of another distance between TAI and UTC, since
+    /// a state was put in force.
     pub fn is_leap_new(&self) -> bool {
         let (tai_offset, leap) = clock::leap();
         self.timescale.has_other_leap(tai_offset, leap)

@@ -36,7 +36,9 @@ fn guest() -> Option<(Machine, Upstream)> {
 fn follow(machine: &mut Machine, options: &str) {
     machine.run("rm -f /log");
     machine.run(&format!("ntpring serve -c /etc/ntp.conf {options} >/log 2>&1 &"));
-    machine.until(20 * SECOND, "grep -c 'clock follows' /log", |lines| lines != "0");
+    // The file may not be there yet.
+    machine
+        .until(20 * SECOND, "grep -c 'clock follows' /log", |lines| lines.parse().is_ok_and(|n: u32| n > 0));
 }
 
 /// How far the guest's clock is ahead of the server's.
@@ -179,8 +181,8 @@ fn in_driver(machine: &mut Machine) -> u64 {
 
 const QUERY: &str = "ntpring query 127.0.0.1 2>&1";
 
-/// Asks until the driver has answered, which leaves to the sockets what it was interrupted at for long, as may
-/// be on a busy machine; whoever answers says this leap indicator.
+/// Asks until the driver has answered, which leaves to the sockets what it was interrupted at for long, as
+/// may be on a busy machine; whoever answers says this leap indicator.
 fn is_answered_in_driver(machine: &mut Machine, leap: char) {
     const TRIES: usize = 20;
     let before = in_driver(machine);

@@ -22,19 +22,19 @@ const SECOND: Duration = Duration::from_secs(1);
 const NOTICED: Duration = Duration::from_secs(3);
 
 /// A scene whose client can receive what a driver sends.
-struct Driven {
-    scene: Scene,
+pub(crate) struct Driven {
+    pub(crate) scene: Scene,
     _peer: Attachment,
 }
 
 impl Driven {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let scene = Scene::new()?;
         let _peer = pass_everything(&scene.client, "lan")?;
         Some(Self { scene, _peer })
     }
 
-    fn serve(&self, options: &str) -> Daemon {
+    pub(crate) fn serve(&self, options: &str) -> Daemon {
         Daemon::start(&self.scene.server, &format!("serve -c {SEED} {options}"))
     }
 }
@@ -78,46 +78,6 @@ fn wait_until_attached(daemon: &Daemon, attached: bool) {
 /// Whether the kernel has a program on the server's end of the link.
 pub(crate) fn has_program(namespace: &Namespace, interface: &str) -> bool {
     namespace.ip(&format!("-details link show dev {interface}")).contains("prog/xdp")
-}
-
-#[test]
-fn off_by_option_or_default_nothing_is_attached() {
-    let Some(driven) = Driven::new() else { return };
-    for options in ["--xdp off", ""] {
-        let daemon = driven.serve(options);
-        let line = daemon.ready_line();
-        assert!(line.contains("; tier ") && !line.contains("xdp"), "{line}");
-        assert!(!has_program(&driven.scene.server, "lan"));
-        assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
-        let counters = daemon.counters_when(|counters| counters.get("received") == 1);
-        assert!(counters.0["xdp"].is_null(), "{counters:?}");
-        assert_eq!(counters.per_worker("received").iter().sum::<u64>(), 1);
-    }
-}
-
-#[test]
-fn auto_is_native_or_nothing_and_generic_is_only_what_was_asked_for() {
-    let Some(driven) = Driven::new() else { return };
-    let server = &driven.scene.server;
-    let is_generic =
-        |interface| server.ip(&format!("-details link show dev {interface}")).contains(" xdpgeneric ");
-    for (mode, tier) in [("auto", "native"), ("native", "native"), ("generic", "generic")] {
-        let daemon = driven.serve(&format!("--xdp {mode} -i lan"));
-        let line = daemon.ready_line();
-        assert!(line.contains(&format!("tier xdp {tier} on lan, then ")), "{mode}: {line}");
-        assert!(has_program(server, "lan"), "{mode}");
-        assert_eq!(is_generic("lan"), tier == "generic", "{mode}");
-        assert_eq!(daemon.counters().0["xdp"]["interfaces"][0]["mode"], tier);
-        assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
-        assert_eq!(in_driver(&daemon.counters()), 1, "{mode}");
-    }
-    // The loopback interface has no driver that could: sockets serve, and nothing is put behind it instead.
-    let daemon = driven.serve("--xdp auto -i lo");
-    assert!(!has_program(server, "lo"));
-    assert!(ask(&driven.scene.server.socket("127.0.0.1:0"), "127.0.0.1:123").is_some());
-    assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
-    let counters = daemon.counters_when(|counters| counters.get("received") == 2);
-    assert_eq!(in_driver(&counters), 0, "{counters:?}");
 }
 
 #[test]
@@ -263,36 +223,6 @@ for host in 'HOSTS'.split():
     let one_host = [1, 2, 3, 4].map(|version| format!("{version} 0 4 127.127.1.0 server True\n")).concat();
     assert_eq!((code, text), (Some(0), one_host.repeat(2)), "{}", daemon.text());
     assert_eq!(in_driver(&daemon.counters()), 8);
-}
-
-#[test]
-fn generic_mode_answers_over_loopback_and_interfaces_without_a_driver() {
-    let Some(namespace) = Namespace::new() else { return };
-    if pass_everything_generic(&namespace).is_none() {
-        return;
-    }
-    let daemon = Daemon::start(&namespace, &format!("serve -c {SEED} --xdp generic -i lo"));
-    for (any, server) in
-        [("127.0.0.1:0", "127.0.0.1:123"), ("[::1]:0", "[::1]:123"), ("127.0.0.1:0", "127.0.0.2:123")]
-    {
-        let reply = ask(&namespace.socket(any), server);
-        // The kernel knows all of 127/8 as its own, the interface only 127.0.0.1.
-        assert!(reply.is_some(), "{server}");
-    }
-    assert_eq!(in_driver(&daemon.counters()), 2);
-    assert!(daemon.ready_line().contains("xdp generic on lo"), "{}", daemon.ready_line());
-}
-
-/// Whether this process may attach a program at all.
-fn pass_everything_generic(namespace: &Namespace) -> Option<()> {
-    let loaded = namespace.inside(|| Program::load().map(drop).map_err(|error| error.errno()));
-    match loaded {
-        Ok(()) => Some(()),
-        Err(_) => {
-            skip("bpf", "this process may not load programs into the kernel: run as root");
-            None
-        }
-    }
 }
 
 /// Sends so many requests at once; what came back.
@@ -534,42 +464,4 @@ fn vlans_are_answered_where_the_driver_leaves_the_tags_in_place() {
     assert!(ask(&socket, "10.9.0.1:123").is_some());
     assert!(ask(&socket, "192.168.0.1:123").is_some());
     assert_eq!(in_driver(&daemon.counters()), 2, "{}", daemon.text());
-}
-
-#[test]
-fn what_cannot_be_is_said_in_a_sentence() {
-    let Some(driven) = Driven::new() else { return };
-    let ends = |arguments: &str, code: i32, words: &str| {
-        let mut daemon = Daemon::spawn(&driven.scene.server, ntpring(arguments.split(' ')));
-        let end = daemon.end(5 * SECOND).unwrap_or_else(|| panic!("{arguments}: {}", daemon.text()));
-        assert_eq!(end.code(), Some(code), "{arguments}: {}", daemon.text());
-        thread::sleep(Duration::from_millis(50));
-        assert!(daemon.text().contains(words), "{arguments}: {words} in {}", daemon.text());
-    };
-    ends("serve --xdp native", 2, "--interface");
-    ends("serve -i lan", 2, "add --xdp auto");
-    ends("serve -l 127.0.0.1:11123 --xdp native -i nosuch", 1, "there is no interface nosuch: ip link shows");
-    ends("serve -l 127.0.0.1:11123 --xdp native -i lo", 1, "try --xdp generic");
-    let daemon = driven.serve("--xdp auto -i lo");
-    assert!(daemon.text().contains("try --xdp generic"), "{}", daemon.text());
-    assert!(daemon.ready_line().contains("tier xdp not yet on lo, then "), "{}", daemon.ready_line());
-    assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
-
-    // Without the capabilities that loading needs.
-    let weak = |mode: &str| {
-        let lost = "-bpf,-net_admin,-sys_admin";
-        let mut weak = command("setpriv");
-        weak.args(["--bounding-set", lost, "--inh-caps", lost, "--", env!("CARGO_BIN_EXE_ntpring")]);
-        weak.args(format!("serve -l 127.0.0.1:11123 --xdp {mode} -i lan").split(' '));
-        weak
-    };
-    let mut ends = Daemon::spawn(&driven.scene.server, weak("native"));
-    assert_eq!(ends.end(5 * SECOND).expect("it ends").code(), Some(1), "{}", ends.text());
-    assert!(ends.text().contains("cap_bpf,cap_net_admin"), "{}", ends.text());
-    let serves = Daemon::start_command(&driven.scene.server, weak("auto"));
-    for words in ["cap_bpf,cap_net_admin", "every request is answered by the sockets"] {
-        assert!(serves.text().contains(words), "{words} in {}", serves.text());
-    }
-    assert!(!serves.ready_line().contains("xdp"), "{}", serves.ready_line());
-    assert!(ask(&driven.scene.server.socket("127.0.0.1:0"), "127.0.0.1:11123").is_some());
 }
