@@ -54,6 +54,10 @@ pub const REPLY_MAX: usize = 1024;
 /// Longest sleep of the thread that follows the clock.
 pub const CLIENT_TICK: Duration = Duration::from_secs(1);
 
+/// The same where requests are answered in the network driver, which must hear soon what the kernel learns of
+/// leap seconds.
+pub const XDP_TICK: Duration = Duration::from_millis(100);
+
 /// How long a process that only sets the clock waits for a source to set it by: twice a burst, and the
 /// resolver.
 pub const SET_ONCE_PATIENCE: Duration = Duration::from_secs(30);

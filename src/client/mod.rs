@@ -192,6 +192,12 @@ impl Client {
         self.virtual_clock.as_ref().map_or(served, |clock| clock.machine(served))
     }
 
+    /// Whether somebody else has set the machine's clock since the last event: then [`Event::Timer`] is due
+    /// at once, because what is served goes wrong with it.
+    pub fn is_surprised(&self, machine: Now) -> bool {
+        self.is_jump(self.jump(machine), machine)
+    }
+
     /// What is served, once per [`Action::PublishSystem`].
     pub fn system(&self) -> SystemVariables {
         self.system.variables
@@ -215,12 +221,11 @@ impl Client {
 
     /// What the machine's clocks show at an event, as served; and everybody's books brought up to it.
     fn enter(&mut self, machine: Now) -> Now {
-        let realtime = seconds(i128::from(machine.realtime.signed_since(self.last.realtime)));
-        let jump = realtime - units::between(machine.monotonic, self.last.monotonic) - self.own_steps;
+        let jump = self.jump(machine);
+        let is_jump = self.is_jump(jump, machine);
         let due = self.wake_at();
         self.own_steps = 0.0;
         self.last = machine;
-        let is_jump = jump.abs() > JUMP && !self.is_leap(jump, machine);
         if is_jump && let Some(clock) = &mut self.virtual_clock {
             clock.jumped(jump, machine);
         }
@@ -236,6 +241,16 @@ impl Client {
             self.overslept(late, now);
         }
         now
+    }
+
+    /// What the machine's clock was set by since the last event, and not by us, in seconds.
+    fn jump(&self, machine: Now) -> f64 {
+        let realtime = seconds(i128::from(machine.realtime.signed_since(self.last.realtime)));
+        realtime - units::between(machine.monotonic, self.last.monotonic) - self.own_steps
+    }
+
+    fn is_jump(&self, jump: f64, machine: Now) -> bool {
+        jump.abs() > JUMP && !self.is_leap(jump, machine)
     }
 
     /// The process did not run for long. What the clock did meanwhile is known by its rate, and not well: it

@@ -25,6 +25,7 @@ use crate::datapath::to_ntp;
 use crate::limits;
 use crate::snapshot::SystemVariables;
 use crate::sys::client_socket::{ClientSocket, PollSet, Stamp, StampingAnchor};
+use crate::sys::clock::SetWatch;
 use crate::sys::exchange::Seen;
 use crate::sys::random;
 use crate::sys::resolve::AddressFamily;
@@ -41,7 +42,9 @@ pub(super) struct ClientLoop {
     traffic: Arc<Traffic>,
     dscp: u8,
     poll: PollSet,
-    /// The associations whose sockets `poll` has, behind the waker.
+    /// Wakes the loop when somebody sets the clock: what is served goes wrong with it.
+    watch: Option<SetWatch>,
+    /// The associations whose sockets `poll` has, before the waker and the watch.
     polled: Vec<AssociationId>,
     /// What failed while it was done, for the client to hear of.
     setbacks: Vec<Setback>,
@@ -54,6 +57,8 @@ pub(super) struct ClientLoop {
 /// What is new since the last turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes {
+    /// The machine's clock: it was set, by whomever.
+    pub(super) clock: bool,
     /// What is served.
     pub(super) system: bool,
     /// What is told about the sources.
@@ -91,6 +96,9 @@ impl ClientLoop {
         random::unpredictable()?;
         let random = Box::new(|| random::unpredictable().unwrap_or_default());
         let is_refused = clock.is_none() && wants_clock(&settings);
+        // Without workers there is no descriptor but those of requests. Without a watch the loop looks at the
+        // clock once a tick.
+        let watch = waker.as_ref().and_then(|_| SetWatch::new().ok());
         let mut new = Self {
             client: Client::new(settings, random, now()),
             exchanges: BTreeMap::new(),
@@ -101,6 +109,7 @@ impl ClientLoop {
             traffic: Arc::default(),
             dscp,
             poll: PollSet::default(),
+            watch,
             polled: Vec::new(),
             setbacks: Vec::new(),
             changes: Changes::default(),
@@ -113,11 +122,16 @@ impl ClientLoop {
         Ok(new)
     }
 
-    /// One turn: sleeps until there is something to do, at most [`limits::CLIENT_TICK`], and does it. `wake`
-    /// ends the sleep when it becomes readable.
-    pub(super) fn turn(&mut self, wake: Option<&UnixStream>) -> Result<Changes, Failure> {
-        self.wait(wake)?;
-        self.hear(usize::from(wake.is_some()));
+    /// One turn: sleeps until there is something to do, at most for `tick`, and does it. `wake` ends the
+    /// sleep when it becomes readable.
+    pub(super) fn turn(&mut self, wake: Option<&UnixStream>, tick: Duration) -> Result<Changes, Failure> {
+        self.wait(wake, tick)?;
+        self.changes.clock |= self.watch.as_ref().is_some_and(SetWatch::take);
+        // Here every step of our own has been taken.
+        if self.client.is_surprised(now()) {
+            self.client.handle(Event::Timer, now());
+        }
+        self.hear()?;
         self.proceed()
     }
 
@@ -178,27 +192,30 @@ impl ClientLoop {
         }
     }
 
-    fn wait(&mut self, wake: Option<&UnixStream>) -> io::Result<()> {
+    fn wait(&mut self, wake: Option<&UnixStream>, tick: Duration) -> io::Result<()> {
         self.poll.clear();
-        if let Some(wake) = wake {
-            self.poll.push(wake);
-        }
         self.polled.clear();
         for (id, exchange) in &self.exchanges {
             self.poll.push(&exchange.socket);
             self.polled.push(*id);
         }
+        wake.iter().for_each(|wake| self.poll.push(*wake));
+        self.watch.iter().for_each(|watch| self.poll.push(watch));
         let patience = match self.setbacks.is_empty() {
-            true => self.client.wake_at().saturating_sub(now().monotonic).min(limits::CLIENT_TICK),
+            true => self.client.wake_at().saturating_sub(now().monotonic).min(tick),
             false => Duration::ZERO,
         };
         self.poll.wait(patience)
     }
 
     /// What the sockets have: one datagram and one entry of the error queue of each, as poll has reported.
-    fn hear(&mut self, first: usize) {
+    fn hear(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; limits::REPLY_MAX];
-        for (index, &id) in (first..).zip(&self.polled) {
+        let polled = mem::take(&mut self.polled);
+        for (index, &id) in polled.iter().enumerate() {
+            // What the one before led to comes first: a step that is not done yet would look like somebody
+            // else's who takes it back.
+            self.act()?;
             let ready = self.poll.readiness(index);
             let Some(exchange) = self.exchanges.get_mut(&id) else { continue };
             if ready.error {
@@ -227,6 +244,8 @@ impl ClientLoop {
                 Err(_) => self.client.handle(Event::Unreachable(id), now()),
             }
         }
+        self.polled = polled;
+        self.act()
     }
 
     /// What came of questions and of what could not be done.

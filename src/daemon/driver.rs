@@ -1,11 +1,7 @@
 //! The tier in the network driver, as the daemon runs it.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
 
 use tracing::warn;
 
@@ -14,16 +10,13 @@ use super::listen::WorkerSockets;
 use super::{Failure, Options};
 use crate::server::ServingState;
 use crate::snapshot::SystemVariables;
-use crate::sys::clock::SetWatch;
 use crate::sys::socket::ServeSocket;
-use crate::sys::thread::without_signals;
 use crate::xdp::{self, Feed, Tier};
 
 /// The tier, and what it must be told.
 pub(super) struct InDriver {
     tier: Tier,
     listening: Vec<SocketAddr>,
-    clock_set: Arc<AtomicBool>,
 }
 
 /// Loads and attaches the program if the command line asks for it; this needs privileges, and nothing later
@@ -45,7 +38,7 @@ pub(super) fn start(
         plan.serving_state(SystemVariables::unsynchronised(plan.settings.precision))
     };
     match Tier::start(wanted, traffic_class, &listening, serving) {
-        Ok(tier) => Ok(Some(InDriver { tier, listening, clock_set: Arc::default() })),
+        Ok(tier) => Ok(Some(InDriver { tier, listening })),
         Err(why) if wanted.required => Err(io::Error::other(format!("--xdp: {why}")).into()),
         Err(why) => {
             warn!("xdp: {why}; every request is answered by the sockets");
@@ -55,29 +48,14 @@ pub(super) fn start(
 }
 
 impl InDriver {
-    /// From now on `waker` is written to when somebody sets the clock, or a leap second does.
-    pub(super) fn watch_the_clock(self, mut waker: Option<UnixStream>) -> io::Result<Self> {
-        let watch = SetWatch::new()?;
-        let clock_set = Arc::clone(&self.clock_set);
-        without_signals(|| {
-            thread::Builder::new().name("clock-watch".to_owned()).spawn(move || {
-                while watch.wait().is_ok() {
-                    clock_set.store(true, SeqCst);
-                    // A full pipe wakes the daemon thread as well.
-                    let _ = waker.as_mut().map(|waker| waker.write(&[0]));
-                }
-            })
-        })?;
-        Ok(self)
-    }
-
-    /// The clock was set since the last call: what the program knows of it is wrong.
-    pub(super) fn take_clock_set(&self) -> bool {
-        self.clock_set.swap(false, SeqCst)
-    }
-
     pub(super) fn look_around(&mut self) {
         self.tier.look_around(&self.listening);
+    }
+
+    /// Whether the kernel was told something about leap seconds that the program does not know; nothing wakes
+    /// anybody for that.
+    pub(super) fn is_leap_new(&self) -> bool {
+        self.tier.is_leap_new()
     }
 
     pub(super) fn publish(&mut self, state: &ServingState) {

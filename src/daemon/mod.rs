@@ -170,7 +170,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         xdp: xdp.as_ref().map(InDriver::view),
     };
     metrics.map(|listener| metrics::serve(listener, status.clone())).transpose()?;
-    let xdp = xdp.map(|xdp| xdp.watch_the_clock(signals.waker()?)).transpose()?;
     announce(&plan, &sockets, &workers, &clock_in_words, xdp.as_ref());
     Daemon {
         options,
@@ -239,7 +238,8 @@ struct Daemon<'a> {
 impl Daemon<'_> {
     fn supervise(mut self) -> Result<(), Failure> {
         loop {
-            let changes = match self.client.turn(self.signals.sleep()) {
+            let tick = if self.xdp.is_some() { limits::XDP_TICK } else { limits::CLIENT_TICK };
+            let changes = match self.client.turn(self.signals.sleep(), tick) {
                 Ok(changes) => changes,
                 Err(failure) => {
                     self.workers.stop();
@@ -267,19 +267,19 @@ impl Daemon<'_> {
             if self.signals.take_report() {
                 logging::print(&self.status.json());
             }
-            self.look_after_xdp();
+            self.look_after_xdp(changes.clock);
         }
     }
 
     /// The tier in the driver wants to hear of the clock at once, and at least once a second.
-    fn look_after_xdp(&mut self) {
+    fn look_after_xdp(&mut self, clock_was_set: bool) {
         let Some(xdp) = &mut self.xdp else { return };
         let is_due = self.looked_around.elapsed() >= XDP_INTERVAL;
         if is_due {
             self.looked_around = Instant::now();
             xdp.look_around();
         }
-        if is_due || xdp.take_clock_set() {
+        if is_due || clock_was_set || xdp.is_leap_new() {
             xdp.publish(&self.publisher.current());
         }
     }
@@ -331,7 +331,7 @@ impl Daemon<'_> {
                 info!("reload: the file is in force; listening addresses and workers stay as they were");
                 self.plan.adopt(reread);
                 self.client.reload(self.plan.settings.clone(), self.plan.keys());
-                self.publish(Changes { system: true, following: true });
+                self.publish(Changes { system: true, following: true, ..Changes::default() });
             }
             Err(error) => warn!("reload: {error}; the old configuration stays in force"),
         }

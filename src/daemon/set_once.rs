@@ -46,7 +46,7 @@ fn set(client: &mut ClientLoop, signals: &Signals) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut is_measured = false;
     loop {
-        client.turn(signals.sleep())?;
+        client.turn(signals.sleep(), limits::CLIENT_TICK)?;
         signals.awake();
         let discipline = client.following().discipline;
         if signals.terminate() {

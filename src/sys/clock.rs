@@ -1,6 +1,6 @@
 //! Clock readings, as the kernel gives them.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 use std::{io, mem, ptr};
 
@@ -69,53 +69,59 @@ pub fn tai() -> TaiReading {
     };
     // The reading that nothing came between.
     let best = (0..READINGS).map(|_| difference()).min_by_key(|(took, _)| *took);
+    let (tai_offset, leap) = leap();
+    TaiReading {
+        tai: nanoseconds(read(libc::CLOCK_TAI)) as u64,
+        monotonic_to_tai: best.map_or(0, |(_, difference)| difference),
+        tai_offset,
+        leap,
+    }
+}
+
+/// What the kernel knows of UTC: CLOCK_TAI − CLOCK_REALTIME in seconds, and the leap second that it is armed
+/// for.
+pub fn leap() -> (i32, Option<LeapSecond>) {
     // SAFETY: a struct of integers, for which all zeroes is a valid value: modes 0 sets nothing.
     let mut kernel: libc::timex = unsafe { mem::zeroed() };
     // SAFETY: `kernel` is a valid, exclusively borrowed timex for the length of the call, which cannot fail
     // where nothing is set.
     let state = unsafe { libc::adjtimex(&raw mut kernel) };
-    TaiReading {
-        tai: nanoseconds(read(libc::CLOCK_TAI)) as u64,
-        monotonic_to_tai: best.map_or(0, |(_, difference)| difference),
-        tai_offset: kernel.tai,
-        leap: match state {
-            libc::TIME_INS => Some(LeapSecond::Inserted),
-            libc::TIME_DEL => Some(LeapSecond::Deleted),
-            _ => None,
-        },
-    }
+    let leap = match state {
+        libc::TIME_INS => Some(LeapSecond::Inserted),
+        libc::TIME_DEL => Some(LeapSecond::Deleted),
+        _ => None,
+    };
+    (kernel.tai, leap)
 }
 
-/// Wakes a thread when somebody sets the clock.
+/// A descriptor that becomes readable when somebody sets the clock.
 #[derive(Debug)]
 pub struct SetWatch(OwnedFd);
 
 impl SetWatch {
     /// A watch that sees what happens from now on.
     pub fn new() -> io::Result<Self> {
+        const FLAGS: libc::c_int = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
         // SAFETY: integers only.
-        let timer = check(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC) })?;
+        let timer = check(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, FLAGS) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
         let watch = Self(unsafe { OwnedFd::from_raw_fd(timer) });
         watch.arm()?;
         Ok(watch)
     }
 
-    /// Sleeps until CLOCK_REALTIME is set, or jumps for a leap second.
-    pub fn wait(&self) -> io::Result<()> {
+    /// Whether CLOCK_REALTIME was set, or jumped for a leap second, since this was last asked.
+    pub fn take(&self) -> bool {
         let mut expirations = [0; 8];
-        loop {
-            // SAFETY: the kernel writes at most the 8 bytes that `expirations` has.
-            let read =
-                unsafe { libc::read(self.0.as_raw_fd(), expirations.as_mut_ptr().cast(), expirations.len()) };
-            match io::Error::last_os_error() {
-                // The timer's end of time has come.
-                _ if read >= 0 => self.arm()?,
-                error if error.raw_os_error() == Some(libc::ECANCELED) => return Ok(()),
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            }
+        // SAFETY: the kernel writes at most the 8 bytes that `expirations` has.
+        let read =
+            unsafe { libc::read(self.0.as_raw_fd(), expirations.as_mut_ptr().cast(), expirations.len()) };
+        if read >= 0 {
+            // The end of time has come, so somebody has set the clock to it.
+            return self.arm().is_ok();
         }
+        // The kernel has cancelled the timer, and goes on watching.
+        io::Error::last_os_error().raw_os_error() == Some(libc::ECANCELED)
     }
 
     /// A timer for the end of time, which only being cancelled ends.
@@ -128,6 +134,12 @@ impl SetWatch {
         // SAFETY: the kernel reads `never` and, where the last argument is null, writes nothing.
         check(unsafe { libc::timerfd_settime(self.0.as_raw_fd(), FLAGS, &raw const never, ptr::null_mut()) })
             .map(drop)
+    }
+}
+
+impl AsRawFd for SetWatch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -207,8 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_can_be_had() {
-        SetWatch::new().unwrap();
+    fn a_watch_on_a_clock_that_nobody_sets_sees_nothing() {
+        assert!(!SetWatch::new().unwrap().take());
     }
 
     #[test]

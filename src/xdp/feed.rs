@@ -91,6 +91,7 @@ impl Feed {
         state.set_hash = self.set_hash;
         state.favourites = self.favourites();
         state.traffic_class = self.traffic_class.into();
+        state.limits_somebody = serving.access.limits_somebody().into();
         state.access = self.state.access;
         if !self.is_listed(&serving.access, own) {
             let next = (state.access + 1) % GENERATIONS;

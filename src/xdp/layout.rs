@@ -38,7 +38,8 @@ pub(super) struct State {
     pub(super) secret: u64,
     pub(super) favourites: [Favourite; 2],
     pub(super) access: u32,
-    pub(super) traffic_class: u32,
+    pub(super) limits_somebody: u16,
+    pub(super) traffic_class: u16,
     pub(super) after: u64,
 }
 
@@ -108,7 +109,7 @@ unsafe impl Pod for Access {}
 // SAFETY: as above.
 unsafe impl Pod for CoreCounters {}
 
-const _: () = assert!(size_of::<State>() == 6 * 8 + 8 * 4 + 9 * 8 + 2 * 32 + 2 * 4 + 8);
+const _: () = assert!(size_of::<State>() == 6 * 8 + 8 * 4 + 9 * 8 + 2 * 32 + 4 + 2 * 2 + 8);
 const _: () = assert!(size_of::<Favourite>() == size_of::<ServiceKey>() + size_of::<Service>());
 const _: () = assert!(size_of::<ServiceKey>() == 4 + 2 + 2 + 16);
 const _: () = assert!(size_of::<Service>() == 8 && size_of::<Access>() == 4);

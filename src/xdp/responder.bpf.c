@@ -97,6 +97,7 @@ struct datagram {
 	u64 received;		/* monotonic */
 	u64 addresses;		/* their sum, which a reply leaves as it is */
 	u64 source;		/* what the rate limit knows the source by */
+	struct set *set;	/* of the source's bucket; null: nobody is limited */
 	const struct state *state;
 	u64 generation;		/* the state's number when it was found */
 	bool checksum_partial;
@@ -254,41 +255,65 @@ static inline u16 flags_of(const struct access *access, const struct udp *udp)
 }
 
 /*
- * The set of a source's bucket. A sum of products alone would, with one secret in twenty, crowd the neighbours in a
- * network into a few sets.
+ * Finds the set of the source's bucket. A sum of products alone would, with one secret in twenty, crowd the
+ * neighbours in a network into a few sets.
+ *
+ * With many sources it is in no near cache. It is asked for here, before the checksum and the access list, so that
+ * it is on its way while the processor goes on with them; and only if somebody is limited.
  */
-static inline struct set *find_set(const struct state *state, u64 source)
+static inline void find_set(struct datagram *datagram)
 {
-	const u64 *secret = state->set_hash;
+	const u64 *secret = datagram->state->set_hash;
+	u64 source = datagram->source;
 	u64 hash = secret[0] + (u32)source * secret[1] + (source >> 32) * secret[2];
 	u32 index = scrambled(hash) >> (64 - SETS_LOG2);
 
-	return map_lookup(&sets, &index);
+	datagram->set = datagram->state->limits_somebody ? map_lookup(&sets, &index) : 0;
+	if (datagram->set) {
+		read_once(datagram->set->sources[0]);
+		read_once(datagram->set->full_at[0]);
+	}
+}
+
+/* A way of a set, and when its bucket will be full. */
+struct candidate {
+	u64 full_at;
+	u64 way;
+};
+
+/* Which of two will be full earlier; without a branch, because nobody could predict it. */
+static inline struct candidate fuller(struct candidate one, struct candidate other)
+{
+	u64 difference = other.full_at - one.full_at;
+	u64 is_other = (s64)difference >> 63;
+
+	opaque(is_other);
+	one.full_at += difference & is_other;
+	one.way += (other.way - one.way) & is_other;
+	return one;
 }
 
 /*
  * The place of a source in its set, made free if it has none: whose bucket is the fullest is given up, because
  * that costs least, and nobody who is over the limit can have himself forgotten.
  */
-static inline u32 find_way(struct set *set, u64 source)
+static inline u32 find_way(struct set *set, u64 source, bool has_minimum)
 {
-	u64 earliest = set->full_at[0];
-	u32 fullest = 0;
+	struct candidate best = { set->full_at[0], 0 };
+	u32 fullest;
 
 #pragma clang loop unroll(full)
 	for (u32 way = 0; way < WAYS; way++)
 		if (set->sources[way] == source)
 			return way;
 #pragma clang loop unroll(full)
-	for (u32 way = 1; way < WAYS; way++) {
-		if (set->full_at[way] < earliest) {
-			earliest = set->full_at[way];
-			fullest = way;
-		}
-	}
+	for (u32 way = 1; way < WAYS; way++)
+		best = fuller(best, (struct candidate){ set->full_at[way], way });
+	fullest = best.way % WAYS;
 	set->sources[fullest] = source;
 	set->full_at[fullest] = 0;
-	set->taken_at[fullest] = 0;
+	if (has_minimum)
+		set->taken_at[fullest] = 0;
 	return fullest;
 }
 
@@ -304,14 +329,16 @@ static inline bool take(const struct datagram *datagram)
 	const struct state *state = datagram->state;
 	u64 now = datagram->received;
 	u64 latest = now + state->capacity;
-	struct set *set = find_set(state, datagram->source);
+	struct set *set = datagram->set;
+	/* Without one, times of answers are in cache lines that need not be touched. */
+	bool has_minimum = state->minimum;
 	u64 full_at, taken_at;
 	u32 way;
 
 	if (!set)
 		return false;
-	way = find_way(set, datagram->source) % WAYS;
-	taken_at = set->taken_at[way];
+	way = find_way(set, datagram->source, has_minimum) % WAYS;
+	taken_at = has_minimum ? set->taken_at[way] : 0;
 	full_at = set->full_at[way];
 	full_at = full_at < now ? now : full_at > latest ? latest : full_at;
 	if (full_at + state->headway > latest ||
@@ -320,7 +347,8 @@ static inline bool take(const struct datagram *datagram)
 		return false;
 	}
 	set->full_at[way] = full_at + state->headway;
-	set->taken_at[way] = now;
+	if (has_minimum)
+		set->taken_at[way] = now;
 	return true;
 }
 
@@ -583,6 +611,7 @@ static inline enum xdp_action respond_ipv4(struct cursor *cursor, struct service
 	datagram->addresses = (u64)ip->source + ip->destination;
 	/* No IPv6 address of a source begins with 0xFF. */
 	datagram->source = (u64)ip->source << 32 | 0xFF;
+	find_set(datagram);
 	if (check(datagram, true, ip->source == ip->destination) != XDP_TX)
 		return XDP_PASS;
 	source.length = 32;
@@ -626,6 +655,7 @@ static inline enum xdp_action respond_ipv6(struct cursor *cursor, struct service
 		return XDP_PASS;
 	datagram->addresses = sum_words(ip->source, 8);
 	datagram->source = ip->source[0];
+	find_set(datagram);
 	if (check(datagram, false, ip->source[0] == own[0] && ip->source[1] == own[1]) != XDP_TX)
 		return XDP_PASS;
 	source.length = 128;

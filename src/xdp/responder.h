@@ -72,7 +72,8 @@ struct state {
 	} favourites[FAMILIES];
 
 	u32 access;		/* which pair of tries is in force */
-	u32 traffic_class;	/* of replies: DSCP and ECN */
+	u16 limits_somebody;	/* 0: nobody in them is `limited` */
+	u16 traffic_class;	/* of replies: DSCP and ECN */
 
 	u64 after;
 };

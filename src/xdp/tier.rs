@@ -13,6 +13,7 @@ use super::feed::Feed;
 use super::{Link, Timescale, XdpCounters, XdpTotals};
 use crate::server::ServingState;
 use crate::snapshot::{Published, Publisher};
+use crate::sys::clock;
 use crate::sys::ethtool;
 use crate::sys::interfaces::{self, InterfaceAddress};
 use crate::sys::link::{self, LinkState};
@@ -40,6 +41,8 @@ pub struct Tier {
     mode: Mode,
     places: Vec<Place>,
     own: Vec<InterfaceAddress>,
+    /// The machine's clocks as they were published last.
+    timescale: Timescale,
     status: Publisher<Vec<InterfaceStatus>>,
     /// The last trouble that was logged, so that it is once.
     trouble: Option<String>,
@@ -112,6 +115,7 @@ impl Tier {
             mode: wanted.mode,
             places: wanted.interfaces.iter().map(place).collect(),
             own: Vec::new(),
+            timescale: Timescale::read(),
             status: Publisher::new(Vec::new()),
             trouble: None,
         };
@@ -146,8 +150,16 @@ impl Tier {
 
     /// Puts a state in force.
     pub fn publish(&mut self, serving: &ServingState) {
-        let published = self.feed.publish(serving, &Timescale::read(), &self.own);
+        self.timescale = Timescale::read();
+        let published = self.feed.publish(serving, &self.timescale, &self.own);
         self.note(published);
+    }
+
+    /// Whether the kernel was told of another leap second, or of another distance between TAI and UTC, since
+    /// a state was put in force.
+    pub fn is_leap_new(&self) -> bool {
+        let (tai_offset, leap) = clock::leap();
+        self.timescale.has_other_leap(tai_offset, leap)
     }
 
     fn attach_all(&mut self) {

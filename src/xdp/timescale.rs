@@ -28,6 +28,12 @@ impl Timescale {
         Self { leap: leap.map(|leap| (leap, now.leap_begins(leap))), ..now }
     }
 
+    /// Whether the kernel, which says `tai_offset` and `leap` now, has been told something about leap seconds
+    /// since this was read.
+    pub(super) fn has_other_leap(&self, tai_offset: i32, leap: Option<LeapSecond>) -> bool {
+        (self.tai_offset, self.leap.map(|(leap, _)| leap)) != (tai_offset, leap)
+    }
+
     /// When a leap second at the end of this UTC day begins: one that is inserted after the last second, one
     /// that is deleted instead of it.
     fn leap_begins(&self, leap: LeapSecond) -> u64 {
@@ -110,6 +116,23 @@ mod tests {
         let got = ntp(&state, at_noon().tai + 2 * SECOND_NS as u64);
         let expected = served(NtpTimestamp::from_unix(NOON + 2, 0)).to_bits();
         assert!(got.abs_diff(expected) <= 5, "{got:x} {expected:x}");
+    }
+
+    #[test]
+    fn what_the_kernel_is_told_of_leap_seconds_is_noticed() {
+        let armed = Timescale { leap: Some((LeapSecond::Inserted, at_noon().tai + 1)), ..at_noon() };
+        for (scale, tai_offset, leap, is_other) in [
+            (at_noon(), 37, None, false),
+            (at_noon(), 0, None, true),
+            (at_noon(), 37, Some(LeapSecond::Inserted), true),
+            (armed, 37, Some(LeapSecond::Inserted), false),
+            (armed, 37, Some(LeapSecond::Deleted), true),
+            (armed, 37, None, true),
+            // It has passed.
+            (armed, 38, None, true),
+        ] {
+            assert_eq!(scale.has_other_leap(tai_offset, leap), is_other, "{scale:?}: {tai_offset}, {leap:?}");
+        }
     }
 
     #[test]

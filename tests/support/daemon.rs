@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -23,6 +23,8 @@ const READY: Duration = Duration::from_secs(10);
 pub(crate) struct Daemon {
     child: Child,
     log: Arc<Log>,
+    /// What fills the log, until an output ends.
+    readers: [JoinHandle<()>; 2],
 }
 
 /// Every line a process printed so far, of both its outputs.
@@ -64,9 +66,11 @@ impl Daemon {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = namespace.spawn(command);
         let log = Arc::new(Log::default());
-        log.follow(child.stdout.take().expect("a piped output"));
-        log.follow(child.stderr.take().expect("a piped output"));
-        Self { child, log }
+        let readers = [
+            log.follow(child.stdout.take().expect("a piped output")),
+            log.follow(child.stderr.take().expect("a piped output")),
+        ];
+        Self { child, log, readers }
     }
 
     /// The process id.
@@ -113,14 +117,16 @@ impl Daemon {
         kill(pid, signal).unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
     }
 
-    /// Waits for the process to end by itself, or None after `patience`.
+    /// Waits for the process to end by itself, and for what it printed last; or None after `patience`.
     pub(crate) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
-            match self.child.try_wait().expect("the child's state") {
-                None if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-                end => return end,
+            let end = self.child.try_wait().expect("the child's state");
+            let is_read = self.readers.iter().all(JoinHandle::is_finished);
+            if end.is_some() && is_read || Instant::now() >= deadline {
+                return end;
             }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -169,14 +175,14 @@ impl Drop for Daemon {
 }
 
 impl Log {
-    fn follow(self: &Arc<Self>, output: impl Read + Send + 'static) {
+    fn follow(self: &Arc<Self>, output: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = Arc::clone(self);
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 log.lines.lock().expect("no test panicked while it held the lines").push(line);
                 log.grown.notify_all();
             }
-        });
+        })
     }
 }
 

@@ -33,3 +33,4 @@ mod tuning;
 mod xdp;
 mod xdp_link;
 mod xdp_load;
+mod xdp_modes;

@@ -22,19 +22,19 @@ const SECOND: Duration = Duration::from_secs(1);
 const NOTICED: Duration = Duration::from_secs(3);
 
 /// A scene whose client can receive what a driver sends.
-struct Driven {
-    scene: Scene,
+pub(crate) struct Driven {
+    pub(crate) scene: Scene,
     _peer: Attachment,
 }
 
 impl Driven {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let scene = Scene::new()?;
         let _peer = pass_everything(&scene.client, "lan")?;
         Some(Self { scene, _peer })
     }
 
-    fn serve(&self, options: &str) -> Daemon {
+    pub(crate) fn serve(&self, options: &str) -> Daemon {
         Daemon::start(&self.scene.server, &format!("serve -c {SEED} {options}"))
     }
 }
@@ -225,36 +225,6 @@ for host in 'HOSTS'.split():
     assert_eq!(in_driver(&daemon.counters()), 8);
 }
 
-#[test]
-fn generic_mode_answers_over_loopback_and_interfaces_without_a_driver() {
-    let Some(namespace) = Namespace::new() else { return };
-    if pass_everything_generic(&namespace).is_none() {
-        return;
-    }
-    let daemon = Daemon::start(&namespace, &format!("serve -c {SEED} --xdp generic -i lo"));
-    for (any, server) in
-        [("127.0.0.1:0", "127.0.0.1:123"), ("[::1]:0", "[::1]:123"), ("127.0.0.1:0", "127.0.0.2:123")]
-    {
-        let reply = ask(&namespace.socket(any), server);
-        // The kernel knows all of 127/8 as its own, the interface only 127.0.0.1.
-        assert!(reply.is_some(), "{server}");
-    }
-    assert_eq!(in_driver(&daemon.counters()), 2);
-    assert!(daemon.ready_line().contains("xdp generic on lo"), "{}", daemon.ready_line());
-}
-
-/// Whether this process may attach a program at all.
-fn pass_everything_generic(namespace: &Namespace) -> Option<()> {
-    let loaded = namespace.inside(|| Program::load().map(drop).map_err(|error| error.errno()));
-    match loaded {
-        Ok(()) => Some(()),
-        Err(_) => {
-            skip("bpf", "this process may not load programs into the kernel: run as root");
-            None
-        }
-    }
-}
-
 /// Sends so many requests at once; what came back.
 fn burst(socket: &UdpSocket, count: u64) -> Vec<Reply> {
     for cookie in 1..=count {
@@ -350,6 +320,21 @@ fn an_interface_that_is_deleted_and_made_again_is_answered_again() {
     for (thread, status) in daemon.threads() {
         assert_eq!(status_field(&status, "CapEff"), "0000000000000000", "{thread}");
     }
+}
+
+#[test]
+fn frames_are_taken_at_the_address_that_the_interface_has_now() {
+    let Some(driven) = Driven::new() else { return };
+    let daemon = driven.serve("--xdp native -i lan");
+    let socket = driven.scene.client.socket("0.0.0.0:0");
+    assert!(ask(&socket, "192.168.0.1:123").is_some());
+    driven.scene.server.ip("link set lan address 02:00:00:00:77:01");
+    driven.scene.client.ip("neigh flush dev lan");
+    assert!(ask(&socket, "192.168.0.1:123").is_some(), "by the sockets, or the driver if it knows already");
+    thread::sleep(NOTICED);
+    let before = in_driver(&daemon.counters());
+    assert!(ask(&socket, "192.168.0.1:123").is_some());
+    assert_eq!(in_driver(&daemon.counters()), before + 1, "{}", daemon.text());
 }
 
 #[test]
@@ -479,39 +464,4 @@ fn vlans_are_answered_where_the_driver_leaves_the_tags_in_place() {
     assert!(ask(&socket, "10.9.0.1:123").is_some());
     assert!(ask(&socket, "192.168.0.1:123").is_some());
     assert_eq!(in_driver(&daemon.counters()), 2, "{}", daemon.text());
-}
-
-#[test]
-fn what_cannot_be_is_said_in_a_sentence() {
-    let Some(driven) = Driven::new() else { return };
-    let ends = |arguments: &str, code: i32, words: &str| {
-        let mut daemon = Daemon::spawn(&driven.scene.server, ntpring(arguments.split(' ')));
-        let end = daemon.end(5 * SECOND).unwrap_or_else(|| panic!("{arguments}: {}", daemon.text()));
-        assert_eq!(end.code(), Some(code), "{arguments}: {}", daemon.text());
-        thread::sleep(Duration::from_millis(50));
-        assert!(daemon.text().contains(words), "{arguments}: {words} in {}", daemon.text());
-    };
-    ends("serve --xdp native", 2, "--interface");
-    ends("serve -i lan", 2, "add --xdp auto");
-    ends("serve -l 127.0.0.1:11123 --xdp native -i nosuch", 1, "there is no interface nosuch: ip link shows");
-    ends("serve -l 127.0.0.1:11123 --xdp native -i lo", 1, "try --xdp generic");
-    let daemon = driven.serve("--xdp auto -i lo");
-    assert!(daemon.text().contains("try --xdp generic"), "{}", daemon.text());
-    assert!(daemon.ready_line().contains("tier xdp not yet on lo, then "), "{}", daemon.ready_line());
-    assert!(ask(&driven.scene.client.socket("0.0.0.0:0"), "192.168.0.1:123").is_some());
-
-    // Without the capabilities that loading needs.
-    let mut weak = command("setpriv");
-    weak.args([
-        "--bounding-set",
-        "-bpf,-net_admin,-sys_admin",
-        "--inh-caps",
-        "-bpf,-net_admin,-sys_admin",
-        "--",
-    ]);
-    weak.arg(env!("CARGO_BIN_EXE_ntpring"));
-    weak.args("serve -l 127.0.0.1:11123 --xdp native -i lan".split(' '));
-    let mut weak = Daemon::spawn(&driven.scene.server, weak);
-    assert_eq!(weak.end(5 * SECOND).expect("it ends").code(), Some(1), "{}", weak.text());
-    assert!(weak.text().contains("cap_bpf,cap_net_admin"), "{}", weak.text());
 }

@@ -10,5 +10,6 @@ mod limit;
 mod object;
 mod program;
 mod rules;
+mod state;
 mod time;
 mod unusual;

@@ -237,6 +237,7 @@ int part_limit(struct xdp_md *context)
 
 	if (!state_find(&datagram))
 		return XDP_PASS;
+	find_set(&datagram);
 	return take(&datagram) ? XDP_DROP : XDP_PASS;
 }
 
@@ -249,5 +250,6 @@ int part_limit_new(struct xdp_md *context)
 	datagram.source = scrambled(datagram.received);
 	if (!state_find(&datagram))
 		return XDP_PASS;
+	find_set(&datagram);
 	return take(&datagram) ? XDP_DROP : XDP_PASS;
 }

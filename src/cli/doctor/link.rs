@@ -233,8 +233,9 @@ fn xdp(machine: &Machine, link: &Link) -> Looked {
             set("on"),
         );
     }
-    fine(match is_native {
+    let how = match is_native {
         true => format!("native; MTU {mtu}"),
         false => "not native, as the driver is set now: generic XDP only, which brings little".to_owned(),
-    })
+    };
+    fine(format!("{how}; firewall rules, rp_filter and captures do not see what serve --xdp answers"))
 }

@@ -439,8 +439,11 @@ fn xdp_wants_whole_frames_with_their_tags() {
     assert_eq!(scene.mend("xdp").command, "ethtool -K eth0 rxvlan off");
     scene.link().strips_vlan_tags = Ok(false);
     scene.is_fine("xdp");
+    let unseen = "firewall rules, rp_filter and captures do not see what serve --xdp answers";
+    scene.says("xdp", &format!("native; MTU 1500; {unseen}"));
     scene.link().xdp = Ok(false);
     scene.says("xdp", "not native");
+    scene.says("xdp", unseen);
 }
 
 #[test]

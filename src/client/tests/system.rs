@@ -239,8 +239,11 @@ fn o4_after_a_jump_of_the_clock_nothing_is_served_until_it_was_measured() {
     let mut bench = client_of(3);
     bench.serve(300.0, |_| good());
     assert_eq!(bench.client.system().leap, LeapIndicator::None);
+    assert!(!bench.client.is_surprised(bench.now));
     bench.now.realtime = bench.now.realtime.offset_by(units(-50.0));
+    assert!(bench.client.is_surprised(bench.now), "the timer is due at once");
     bench.handle(Event::Timer);
+    assert!(!bench.client.is_surprised(bench.now));
     assert_eq!(bench.client.system().leap, LeapIndicator::Unsynchronised);
     assert!(
         bench
