@@ -155,8 +155,24 @@ impl Generator {
     /// # Errors
     /// What the kernel says about a socket.
     pub fn settle(&mut self, exchanged: &mut impl FnMut(Exchange)) -> io::Result<Outcome> {
+        self.settle_unless(|_| false, exchanged)
+    }
+
+    /// The same, but at once when every request is answered: a second answer to one would come too late.
+    ///
+    /// # Errors
+    /// What the kernel says about a socket.
+    pub fn settle_answered(&mut self, exchanged: &mut impl FnMut(Exchange)) -> io::Result<Outcome> {
+        self.settle_unless(|outcome| outcome.answered == outcome.sent, exchanged)
+    }
+
+    fn settle_unless(
+        &mut self,
+        is_complete: impl Fn(&Outcome) -> bool,
+        exchanged: &mut impl FnMut(Exchange),
+    ) -> io::Result<Outcome> {
         let mut last = Instant::now();
-        while last.elapsed() < QUIET {
+        while last.elapsed() < QUIET && !is_complete(&self.ledger.outcome) {
             self.exchange.wait(QUIET)?;
             if self.receive(exchanged)? > 0 {
                 last = Instant::now();

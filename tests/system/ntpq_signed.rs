@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::clients::{client, lasting_client, python};
+use crate::support::clients::{client, lasting_client};
 use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::Namespace;
 use crate::support::ntp::request;
 use crate::support::scene::{SCRATCH, SERVER, Scene};
+use crate::support::terminal::{CONTROL_D, converse};
 
 /// MD5, SHA-1 and AES-CMAC; the first is the controlkey.
 const KEYS: &str = "1 MD5 seedmd5key\n2 SHA1 6bb1ee6b0e3cc0a1b3a1c1a1b1c1d1e1f1a1b1c1\n\
@@ -117,44 +118,19 @@ fn a_wrong_password_no_key_and_a_script_are_told_apart() {
     assert!(text.contains("v4wildcard") && !text.contains("seedmd5key"), "{text}");
 }
 
-/// Types lines into a terminal once its prompt has come, and prints all that the terminal showed.
-const TERMINAL: &str = r#"
-import os, pty, select, sys, time
-child, terminal = pty.fork()
-if child == 0:
-    os.execv(sys.argv[1], [sys.argv[1], "ntpq", "-n", "127.0.0.1"])
-shown, seen = b"", 0
-def read():
-    global shown
-    ready, _, _ = select.select([terminal], [], [], 10)
-    try:
-        got = os.read(terminal, 4096) if ready else b""
-    except OSError:
-        got = b""
-    shown += got
-    return got
-for prompt, line in [(b"ntpq> ", b"keyid 1\n"), (b"ntpq> ", b"passwd\n"), (b"Password: ", b"seedmd5key\n"),
-                     (b"ntpq> ", b"ifstats\n"), (b"ntpq> ", b"\x04")]:
-    while prompt not in shown[seen:] and read():
-        pass
-    seen = len(shown)
-    # The terminal's echo goes off a moment after the prompt for a password.
-    time.sleep(0.3)
-    os.write(terminal, line)
-while read():
-    pass
-sys.stdout.write(shown.decode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"#;
-
 #[test]
 fn a_terminal_does_not_show_the_password() {
-    let Some(mut terminal) = python("python", "pty", TERMINAL) else { return };
     let Some(namespace) = Namespace::new() else { return };
     let (daemon, _) = serve(&namespace, "terminal", 1);
-    terminal.arg(env!("CARGO_BIN_EXE_ntpring"));
-    let finished = namespace.run(terminal);
-    let screen = finished.text.replace('\r', "");
+    let typed = [
+        ("ntpq> ", "keyid 1\n"),
+        ("ntpq> ", "passwd\n"),
+        ("Password: ", "seedmd5key\n"),
+        ("ntpq> ", "ifstats\n"),
+        ("ntpq> ", CONTROL_D),
+    ];
+    let Some(finished) = converse(&namespace, &["ntpq", "-n", "127.0.0.1"], &typed) else { return };
+    let screen = finished.text;
     assert_eq!(finished.code, Some(0), "{screen}\n{}", daemon.text());
     assert!(screen.starts_with("ntpq> keyid 1\nntpq> passwd\nMD5 Password: \nntpq> ifstats\n"), "{screen}");
     assert!(screen.contains("v4wildcard") && screen.ends_with("ntpq> \n"), "{screen}");

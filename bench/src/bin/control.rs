@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::thread::{self, sleep};
 use std::time::Duration;
 use std::{env, fs};
 
@@ -22,6 +22,7 @@ use clap::Parser;
 use hdrhistogram::Histogram;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ntpring::limits;
 use ntpring::sys::thread::{allowed_cores, pin_to};
 use serde_json::Value;
 
@@ -36,11 +37,11 @@ const CATCH_UP: u64 = 4;
 )]
 struct Args {
     /// Rounds
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 500)]
     rounds: usize,
     /// Milliseconds of a slice. A hiccup of the machine that is longer than a hundredth of it is its p99, so
     /// slices are to be so short that most have none
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(10..))]
     slice: u64,
     /// Flooding datagrams per second
     #[arg(long, default_value_t = 50_000)]
@@ -100,8 +101,9 @@ fn main() -> ExitCode {
 /// One slice.
 struct Slice {
     outcome: Outcome,
-    /// Round trips, in ns.
-    times: Histogram<u64>,
+    /// Of round trips, in µs.
+    p50: f64,
+    p99: f64,
     flooded: u64,
     /// What the daemon counted.
     counts: Counts,
@@ -112,11 +114,6 @@ struct Slice {
 impl Slice {
     fn lost(&self) -> u64 {
         self.outcome.sent.saturating_sub(self.outcome.answered)
-    }
-
-    /// In µs.
-    fn quantile(&self, quantile: f64) -> f64 {
-        self.times.value_at_quantile(quantile) as f64 / 1e3
     }
 }
 
@@ -145,6 +142,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args.flood
     );
     let mut slices: Vec<[Slice; ALL.len()]> = Vec::new();
+    let mut together = ALL.map(|_| round_trips());
     for round in 0..rounds {
         // None is always the first, or always behind the same other one's back.
         let mut order: Vec<usize> = (0..ALL.len()).collect();
@@ -155,33 +153,21 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let mut slices_of_round = Vec::new();
         for number in order {
             let beside = ALL[number];
-            let slice = slice(&mut daemon, &mut generator, rate, duration, beside, args.flood)?;
-            eprintln!(
-                "{}: {} sent, {} lost, p50 {:.1} µs, p99 {:.1} µs, {} flooded, {:?} stolen, {:?}",
-                beside.name(),
-                slice.outcome.sent,
-                slice.lost(),
-                slice.quantile(0.5),
-                slice.quantile(0.99),
-                slice.flooded,
-                slice.stolen,
-                slice.counts
-            );
+            let (slice, times) = slice(&mut daemon, &mut generator, rate, duration, beside, args.flood)?;
+            together[number] += times;
             slices_of_round.push((number, slice));
         }
         slices_of_round.sort_by_key(|(number, _)| *number);
         let in_order: Vec<Slice> = slices_of_round.into_iter().map(|(_, slice)| slice).collect();
         slices.push(in_order.try_into().map_err(|_| "one of each")?);
     }
-    report(&slices, duration);
+    report(&slices, &together, duration);
     Ok(())
 }
 
-fn report(slices: &[[Slice; ALL.len()]], duration: Duration) {
+fn report(slices: &[[Slice; ALL.len()]], together: &[Histogram<u64>; ALL.len()], duration: Duration) {
     let seconds = duration.as_secs_f64() * slices.len() as f64;
-    let quantile = |number: usize, quantile: f64| {
-        Quartiles::of(slices.iter().map(|round: &[Slice; ALL.len()]| round[number].quantile(quantile)))
-    };
+    let p99 = |number: usize| Quartiles::of(slices.iter().map(|round| round[number].p99));
     println!(
         "| beside | time requests | replies lost | dropped, server's queue full | p50 µs | p99 µs | p99 µs of all together | \
          flooded/s | mode 6 answered/s | not taken by the channel/s | stolen by the host |"
@@ -191,39 +177,40 @@ fn report(slices: &[[Slice; ALL.len()]], duration: Duration) {
         let sum = |part: &dyn Fn(&Slice) -> u64| slices.iter().map(|round| part(&round[number])).sum::<u64>();
         let per_second = |part: &dyn Fn(&Slice) -> u64| sum(part) as f64 / seconds;
         let stolen: Duration = slices.iter().map(|round| round[number].stolen).sum();
-        let mut together = round_trips();
-        for round in slices {
-            together += &round[number].times;
-        }
-        let p99 = quantile(number, 0.99);
+        let p50 = Quartiles::of(slices.iter().map(|round| round[number].p50)).median;
+        let Quartiles { lower, median, upper } = p99(number);
         println!(
-            "| {} | {} | {} | {} | {:.1} | {:.1} [{:.1}, {:.1}] | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} % |",
+            "| {} | {} | {} | {} | {p50:.1} | {median:.1} [{lower:.1}, {upper:.1}] | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} % |",
             beside.name(),
             sum(&|slice| slice.outcome.sent),
             sum(&Slice::lost),
             sum(&|slice| slice.counts.queue_full),
-            quantile(number, 0.5).median,
-            p99.median,
-            p99.lower,
-            p99.upper,
-            together.value_at_quantile(0.99) as f64 / 1e3,
+            p99_of(&together[number]),
             per_second(&|slice| slice.flooded),
             per_second(&|slice| slice.counts.answered),
             per_second(&|slice| slice.counts.not_taken),
             50.0 * stolen.as_secs_f64() / seconds
         );
     }
-    println!("\n| p99 beside | by that of neighbours | of medians |\n|---|---|---|");
+    println!("\n| p99 beside | by that of neighbours | of medians | of all together |\n|---|---|---|---|");
     for (above, below) in [(1, 0), (1, 2), (1, 3), (2, 0), (3, 0)] {
-        let ratios = Quartiles::of(
-            slices.iter().map(|round| round[above].quantile(0.99) / round[below].quantile(0.99)),
+        let ratios = Quartiles::of(slices.iter().map(|round| round[above].p99 / round[below].p99));
+        let of_medians = p99(above).median / p99(below).median;
+        let of_all = p99_of(&together[above]) / p99_of(&together[below]);
+        println!(
+            "| {} / {} | {ratios} | {of_medians:.2} | {of_all:.2} |",
+            ALL[above].name(),
+            ALL[below].name()
         );
-        let of_medians = quantile(above, 0.99).median / quantile(below, 0.99).median;
-        println!("| {} / {} | {ratios} | {of_medians:.2} |", ALL[above].name(), ALL[below].name());
     }
 }
 
-/// None yet.
+/// In µs.
+fn p99_of(times: &Histogram<u64>) -> f64 {
+    times.value_at_quantile(0.99) as f64 / 1e3
+}
+
+/// In ns, none yet.
 fn round_trips() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 10_000_000_000, 2).expect("these bounds are right")
 }
@@ -242,7 +229,7 @@ fn slice(
     duration: Duration,
     beside: Beside,
     flood: u32,
-) -> Result<Slice, Box<dyn Error>> {
+) -> Result<(Slice, Histogram<u64>), Box<dyn Error>> {
     let before = daemon.counts()?;
     let stolen_before = machine::stolen();
     let mut times = round_trips();
@@ -252,15 +239,18 @@ fn slice(
     };
     let mut flood = Flood::new(daemon.address, beside, flood)?;
     generator.offer_beside(Load::Rate(rate), duration, &mut |elapsed| flood.send_due(elapsed), &mut note)?;
-    let outcome = generator.settle(&mut note)?;
-    let after = daemon.counts()?;
-    Ok(Slice {
+    let outcome = generator.settle_answered(&mut note)?;
+    // Control messages that still wait are not the next slice's.
+    sleep(limits::CONTROL_WINDOW * (limits::FORWARD_QUEUE as u32).div_ceil(limits::CONTROL_BURST) * 2);
+    let slice = Slice {
         outcome,
-        times,
+        p50: times.value_at_quantile(0.5) as f64 / 1e3,
+        p99: p99_of(&times),
         flooded: flood.sent,
-        counts: after.since(before),
+        counts: daemon.counts()?.since(before),
         stolen: machine::stolen() - stolen_before,
-    })
+    };
+    Ok((slice, times))
 }
 
 /// Datagrams that leave one by one between time requests, and whose answers nobody reads.
