@@ -193,6 +193,60 @@ fn ours_reads_the_lists_of_ntpsecs_ntpd() {
     assert_eq!((code, &*text), (Some(1), "***Server disallowed request (authentication?)\n"));
 }
 
+/// Ours obeys nobody, whatever the key; nor does ntpsec's whose lines do not say so.
+#[test]
+fn our_daemon_refuses_what_changes_it() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (daemon, keys) = serve(&namespace, "writing", 1);
+    let file = write("refused.conf", "# nothing\nserver 192.168.0.9\nrestrict default\n");
+    for command in ["writevar 0 leap=1", "config server 192.168.0.9", "saveconfig x"] {
+        let (code, text) = ntpq(&namespace, &["-k", &keys, "-a", "1"], &[command]);
+        let refused = "***Server disallowed request (authentication?)\n";
+        assert_eq!((code, &*text), (Some(1), refused), "{command}\n{}", daemon.text());
+    }
+    let from_file = format!("config-from-file {file}");
+    let (code, text) = ntpq(&namespace, &["-k", &keys, "-a", "1"], &[&from_file]);
+    let refused = "Sending configuration file, one line at a time.\n\
+                   Line No: 2 ***Server disallowed request (authentication?): server 192.168.0.9\n";
+    assert_eq!((code, &*text), (Some(1), refused), "{}", daemon.text());
+    assert_eq!(ntpq(&namespace, &[], &["as"]).1.lines().count(), 4, "one association, as before");
+}
+
+#[test]
+fn ours_configures_ntpsecs_ntpd() {
+    let Some(mut ntpd) = lasting_client("ntpsec", "ntpd") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    let (conf, keys) = conf("ntpsec-writing", 1);
+    ntpd.args(["-n", "-x", "-c", &conf]);
+    let theirs = Daemon::spawn(&namespace, ntpd);
+    let with_key = ["-k", &*keys, "-a", "1"];
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let line = "config restrict 10.1.0.0 mask 255.255.0.0 noserve";
+    let text = loop {
+        let (code, text) = ntpq(&namespace, &with_key, &["timeout 500", line]);
+        if code == Some(0) {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "{text}\n{}", theirs.text());
+        thread::sleep(Duration::from_millis(300));
+    };
+    assert_eq!(text, "primary timeout 500 ms\nConfig Succeeded\n", "{}", theirs.text());
+    let file =
+        write("obeyed.conf", "# two more\n\nrestrict 10.2.0.0/16 noquery\n  restrict 10.3.0.0/16 # all\n");
+    let (code, text) = ntpq(&namespace, &with_key, &[&format!("config-from-file {file}"), "reslist"]);
+    assert_eq!(code, Some(0), "{text}");
+    for words in [
+        "Sending configuration file, one line at a time.\n\
+         Line No: 3 Config Succeeded: restrict 10.2.0.0/16 noquery\n\
+         Line No: 4 Config Succeeded: restrict 10.3.0.0/16\nDone sending file\n",
+        " 10.1.0.0/16\n",
+        " 10.2.0.0/16\n",
+        " 10.3.0.0/16\n",
+    ] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
+}
+
 /// The number behind a name in what our ntpq prints with --json.
 pub(crate) fn number(namespace: &Namespace, command: &str, name: &str) -> u64 {
     let (code, text) = ntpq(namespace, &["--json"], &[command]);

@@ -240,6 +240,8 @@ fn slice(
     let mut flood = Flood::new(daemon.address, beside, flood)?;
     generator.offer_beside(Load::Rate(rate), duration, &mut |elapsed| flood.send_due(elapsed), &mut note)?;
     let outcome = generator.settle_answered(&mut note)?;
+    // The kernel tells with the next datagram how many it has dropped before.
+    local_socket()?.send_to(&[0; 12], daemon.address)?;
     // Control messages that still wait are not the next slice's.
     sleep(limits::CONTROL_WINDOW * (limits::FORWARD_QUEUE as u32).div_ceil(limits::CONTROL_BURST) * 2);
     let slice = Slice {

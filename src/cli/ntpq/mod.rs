@@ -1,5 +1,6 @@
 //! `ntpring ntpq`, or `ntpq` by its name: asks a server about its state, in the control protocol (mode 6).
 
+mod chosen;
 mod commands;
 mod credentials;
 mod dates;
@@ -12,6 +13,8 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod vocabulary;
+mod writing;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
