@@ -115,6 +115,21 @@ impl Generator {
         duration: Duration,
         exchanged: &mut impl FnMut(Exchange),
     ) -> io::Result<()> {
+        self.offer_beside(load, duration, &mut |_| {}, exchanged)
+    }
+
+    /// The same. `beside` sends something else, as much as is due after so long: a thread of its own would
+    /// have the core when the scheduler says so, in bursts, and between a request's stamp and its sending.
+    ///
+    /// # Errors
+    /// What the kernel says about a socket; ECONNREFUSED when the server is gone.
+    pub fn offer_beside(
+        &mut self,
+        load: Load,
+        duration: Duration,
+        beside: &mut impl FnMut(Duration),
+        exchanged: &mut impl FnMut(Exchange),
+    ) -> io::Result<()> {
         self.ledger.outcome = Outcome::default();
         self.dropped_before = self.exchange.sockets().drops()?;
         let start = Instant::now();
@@ -130,6 +145,7 @@ impl Generator {
                 Load::Overload => self.send(BATCH)?,
                 Load::Rate(rate) => self.send_due(&mut due, elapsed, rate)?,
             }
+            beside(elapsed);
             self.receive(exchanged)?;
         }
     }
@@ -139,8 +155,24 @@ impl Generator {
     /// # Errors
     /// What the kernel says about a socket.
     pub fn settle(&mut self, exchanged: &mut impl FnMut(Exchange)) -> io::Result<Outcome> {
+        self.settle_unless(|_| false, exchanged)
+    }
+
+    /// The same, but at once when every request is answered: a second answer to one would come too late.
+    ///
+    /// # Errors
+    /// What the kernel says about a socket.
+    pub fn settle_answered(&mut self, exchanged: &mut impl FnMut(Exchange)) -> io::Result<Outcome> {
+        self.settle_unless(|outcome| outcome.answered == outcome.sent, exchanged)
+    }
+
+    fn settle_unless(
+        &mut self,
+        is_complete: impl Fn(&Outcome) -> bool,
+        exchanged: &mut impl FnMut(Exchange),
+    ) -> io::Result<Outcome> {
         let mut last = Instant::now();
-        while last.elapsed() < QUIET {
+        while last.elapsed() < QUIET && !is_complete(&self.ledger.outcome) {
             self.exchange.wait(QUIET)?;
             if self.receive(exchanged)? > 0 {
                 last = Instant::now();

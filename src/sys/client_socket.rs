@@ -191,7 +191,7 @@ pub struct PollSet(Vec<libc::pollfd>);
 /// What there is to do with a descriptor of a [`PollSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Something can be read.
+    /// A read does not wait: there is something, or the end.
     pub readable: bool,
     /// Something is on the error queue, or an error in the socket.
     pub error: bool,
@@ -228,7 +228,7 @@ impl PollSet {
     pub fn readiness(&self, index: usize) -> Readiness {
         let events = self.0.get(index).map_or(0, |entry| entry.revents);
         Readiness {
-            readable: events & libc::POLLIN != 0,
+            readable: events & (libc::POLLIN | libc::POLLHUP) != 0,
             error: events & (libc::POLLPRI | libc::POLLERR) != 0,
         }
     }

@@ -8,4 +8,5 @@ pub(crate) mod ntp;
 pub(crate) mod scene;
 pub(crate) mod seccomp;
 pub(crate) mod skip;
+pub(crate) mod terminal;
 pub(crate) mod upstream;

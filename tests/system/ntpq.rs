@@ -8,6 +8,7 @@ use crate::support::clients::{client, lasting_client};
 use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::{Finished, Namespace};
 use crate::support::scene::{CLIENT_CONF, SEED, SERVER, Scene};
+use crate::support::terminal::{CONTROL_C, CONTROL_D, converse};
 
 /// Both machines of the how-to, the client one just started.
 struct HowTo {
@@ -239,4 +240,45 @@ fn a_closed_port_a_wrong_name_and_an_unknown_command_are_told() {
         assert_eq!(code, Some(1), "{arguments}: {text}");
         assert!(text.contains(words), "{arguments}: {text}");
     }
+}
+
+/// Nobody answers here, and nothing says that nobody does.
+#[test]
+fn control_c_ends_a_command_a_line_and_a_password_but_not_the_conversation() {
+    let Some(namespace) = Namespace::new() else { return };
+    let silence = namespace.socket("127.0.0.1:0");
+    let server = silence.local_addr().expect("it is bound").to_string();
+    let typed = [
+        ("ntpq> ", "rv\n"),
+        // What it waits for is on its way: only ^C brings the next prompt in time.
+        ("rv", CONTROL_C),
+        ("ntpq> ", "peers"),
+        ("peers", CONTROL_C),
+        ("ntpq> ", CONTROL_C),
+        ("ntpq> ", "keyid 1\n"),
+        ("ntpq> ", "passwd\n"),
+        ("Password: ", CONTROL_C),
+        ("ntpq> ", "keyid\n"),
+        ("ntpq> ", CONTROL_D),
+    ];
+    let Some(Finished { code, text }) = converse(&namespace, &["ntpq", "-n", &server], &typed) else {
+        return;
+    };
+    assert_eq!(
+        text,
+        "ntpq> rv\n^C\nntpq> peers^C\nntpq> ^C\nntpq> keyid 1\nntpq> passwd\nMD5 Password: \n\nntpq> keyid\n\
+         keyid is 1\nntpq> \n"
+    );
+    assert_eq!(code, Some(1), "two commands were not answered: {text}");
+}
+
+#[test]
+fn control_c_ends_what_is_no_conversation() {
+    let Some(namespace) = Namespace::new() else { return };
+    let silence = namespace.socket("127.0.0.1:0");
+    let server = silence.local_addr().expect("it is bound").to_string();
+    let typed = [("current host is ", CONTROL_C)];
+    let arguments = ["ntpq", "-n", "-c", "host", "-c", "rv", &server];
+    let Some(Finished { code, text }) = converse(&namespace, &arguments, &typed) else { return };
+    assert_eq!((code, text), (Some(254), format!("current host is {server}\n^C")), "-2: ended by SIGINT");
 }

@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::clients::{client, lasting_client, python};
+use crate::support::clients::{client, lasting_client};
 use crate::support::daemon::{Daemon, ntpring};
 use crate::support::namespace::Namespace;
 use crate::support::ntp::request;
 use crate::support::scene::{SCRATCH, SERVER, Scene};
+use crate::support::terminal::{CONTROL_D, converse};
 
 /// MD5, SHA-1 and AES-CMAC; the first is the controlkey.
 const KEYS: &str = "1 MD5 seedmd5key\n2 SHA1 6bb1ee6b0e3cc0a1b3a1c1a1b1c1d1e1f1a1b1c1\n\
@@ -117,44 +118,19 @@ fn a_wrong_password_no_key_and_a_script_are_told_apart() {
     assert!(text.contains("v4wildcard") && !text.contains("seedmd5key"), "{text}");
 }
 
-/// Types lines into a terminal once its prompt has come, and prints all that the terminal showed.
-const TERMINAL: &str = r#"
-import os, pty, select, sys, time
-child, terminal = pty.fork()
-if child == 0:
-    os.execv(sys.argv[1], [sys.argv[1], "ntpq", "-n", "127.0.0.1"])
-shown, seen = b"", 0
-def read():
-    global shown
-    ready, _, _ = select.select([terminal], [], [], 10)
-    try:
-        got = os.read(terminal, 4096) if ready else b""
-    except OSError:
-        got = b""
-    shown += got
-    return got
-for prompt, line in [(b"ntpq> ", b"keyid 1\n"), (b"ntpq> ", b"passwd\n"), (b"Password: ", b"seedmd5key\n"),
-                     (b"ntpq> ", b"ifstats\n"), (b"ntpq> ", b"\x04")]:
-    while prompt not in shown[seen:] and read():
-        pass
-    seen = len(shown)
-    # The terminal's echo goes off a moment after the prompt for a password.
-    time.sleep(0.3)
-    os.write(terminal, line)
-while read():
-    pass
-sys.stdout.write(shown.decode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"#;
-
 #[test]
 fn a_terminal_does_not_show_the_password() {
-    let Some(mut terminal) = python("python", "pty", TERMINAL) else { return };
     let Some(namespace) = Namespace::new() else { return };
     let (daemon, _) = serve(&namespace, "terminal", 1);
-    terminal.arg(env!("CARGO_BIN_EXE_ntpring"));
-    let finished = namespace.run(terminal);
-    let screen = finished.text.replace('\r', "");
+    let typed = [
+        ("ntpq> ", "keyid 1\n"),
+        ("ntpq> ", "passwd\n"),
+        ("Password: ", "seedmd5key\n"),
+        ("ntpq> ", "ifstats\n"),
+        ("ntpq> ", CONTROL_D),
+    ];
+    let Some(finished) = converse(&namespace, &["ntpq", "-n", "127.0.0.1"], &typed) else { return };
+    let screen = finished.text;
     assert_eq!(finished.code, Some(0), "{screen}\n{}", daemon.text());
     assert!(screen.starts_with("ntpq> keyid 1\nntpq> passwd\nMD5 Password: \nntpq> ifstats\n"), "{screen}");
     assert!(screen.contains("v4wildcard") && screen.ends_with("ntpq> \n"), "{screen}");
@@ -215,6 +191,60 @@ fn ours_reads_the_lists_of_ntpsecs_ntpd() {
     }
     let (code, text) = ntpq(&namespace, &["-k", &keys, "-a", "2"], &["reslist"]);
     assert_eq!((code, &*text), (Some(1), "***Server disallowed request (authentication?)\n"));
+}
+
+/// Ours obeys nobody, whatever the key; nor does ntpsec's whose lines do not say so.
+#[test]
+fn our_daemon_refuses_what_changes_it() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (daemon, keys) = serve(&namespace, "writing", 1);
+    let file = write("refused.conf", "# nothing\nserver 192.168.0.9\nrestrict default\n");
+    for command in ["writevar 0 leap=1", "config server 192.168.0.9", "saveconfig x"] {
+        let (code, text) = ntpq(&namespace, &["-k", &keys, "-a", "1"], &[command]);
+        let refused = "***Server disallowed request (authentication?)\n";
+        assert_eq!((code, &*text), (Some(1), refused), "{command}\n{}", daemon.text());
+    }
+    let from_file = format!("config-from-file {file}");
+    let (code, text) = ntpq(&namespace, &["-k", &keys, "-a", "1"], &[&from_file]);
+    let refused = "Sending configuration file, one line at a time.\n\
+                   Line No: 2 ***Server disallowed request (authentication?): server 192.168.0.9\n";
+    assert_eq!((code, &*text), (Some(1), refused), "{}", daemon.text());
+    assert_eq!(ntpq(&namespace, &[], &["as"]).1.lines().count(), 4, "one association, as before");
+}
+
+#[test]
+fn ours_configures_ntpsecs_ntpd() {
+    let Some(mut ntpd) = lasting_client("ntpsec", "ntpd") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    let (conf, keys) = conf("ntpsec-writing", 1);
+    ntpd.args(["-n", "-x", "-c", &conf]);
+    let theirs = Daemon::spawn(&namespace, ntpd);
+    let with_key = ["-k", &*keys, "-a", "1"];
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let line = "config restrict 10.1.0.0 mask 255.255.0.0 noserve";
+    let text = loop {
+        let (code, text) = ntpq(&namespace, &with_key, &["timeout 500", line]);
+        if code == Some(0) {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "{text}\n{}", theirs.text());
+        thread::sleep(Duration::from_millis(300));
+    };
+    assert_eq!(text, "primary timeout 500 ms\nConfig Succeeded\n", "{}", theirs.text());
+    let file =
+        write("obeyed.conf", "# two more\n\nrestrict 10.2.0.0/16 noquery\n  restrict 10.3.0.0/16 # all\n");
+    let (code, text) = ntpq(&namespace, &with_key, &[&format!("config-from-file {file}"), "reslist"]);
+    assert_eq!(code, Some(0), "{text}");
+    for words in [
+        "Sending configuration file, one line at a time.\n\
+         Line No: 3 Config Succeeded: restrict 10.2.0.0/16 noquery\n\
+         Line No: 4 Config Succeeded: restrict 10.3.0.0/16\nDone sending file\n",
+        " 10.1.0.0/16\n",
+        " 10.2.0.0/16\n",
+        " 10.3.0.0/16\n",
+    ] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
 }
 
 /// The number behind a name in what our ntpq prints with --json.

@@ -10,27 +10,26 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs};
 
 use bench::generator::{Exchange, Generator, Load, Outcome};
-use bench::machine::Machine;
+use bench::machine::{self, Machine};
 use bench::statistics::Quartiles;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ntpring::limits;
 use ntpring::sys::thread::{allowed_cores, pin_to};
 use serde_json::Value;
 
 /// Time requests, as a share of what saturates the server.
 const SHARE: f64 = 0.25;
-/// Flooding datagrams that leave in a row.
-const BURST: u32 = 20;
+/// Flooding datagrams that leave in a row when this end has been held up.
+const CATCH_UP: u64 = 4;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -38,11 +37,12 @@ const BURST: u32 = 20;
 )]
 struct Args {
     /// Rounds
-    #[arg(long, default_value_t = 36)]
+    #[arg(long, default_value_t = 500)]
     rounds: usize,
-    /// Seconds of a slice: a hiccup of the machine that is longer than a hundredth of it is its p99
-    #[arg(long, default_value_t = 1)]
-    seconds: u64,
+    /// Milliseconds of a slice. A hiccup of the machine that is longer than a hundredth of it is its p99, so
+    /// slices are to be so short that most have none
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(10..))]
+    slice: u64,
     /// Flooding datagrams per second
     #[arg(long, default_value_t = 50_000)]
     flood: u32,
@@ -101,13 +101,20 @@ fn main() -> ExitCode {
 /// One slice.
 struct Slice {
     outcome: Outcome,
-    /// In µs.
+    /// Of round trips, in µs.
     p50: f64,
     p99: f64,
     flooded: u64,
-    /// Control messages that were answered, and those that the full channel did not take.
-    answered: u64,
-    not_taken: u64,
+    /// What the daemon counted.
+    counts: Counts,
+    /// Time of either core that this machine's host gave to others.
+    stolen: Duration,
+}
+
+impl Slice {
+    fn lost(&self) -> u64 {
+        self.outcome.sent.saturating_sub(self.outcome.answered)
+    }
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -120,23 +127,22 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         return Err(format!("cannot pin to core {our_core}").into());
     }
     let mut generator = Generator::new(daemon.address, true)?;
-    let (rounds, seconds) = if args.quick { (1, 1) } else { (args.rounds, args.seconds) };
+    let rounds = if args.quick { 1 } else { args.rounds };
+    let duration = Duration::from_millis(args.slice);
     let saturated = match args.rate {
         Some(rate) => rate / SHARE,
-        None => saturated(&mut generator, Duration::from_secs(seconds.min(3)))?,
+        None => saturated(&mut generator, Duration::from_secs(if args.quick { 1 } else { 3 }))?,
     };
     let rate = saturated * SHARE;
     println!("{machine}.\n");
     println!(
-        "{rounds} rounds of {seconds} s slices, {rate:.0} time requests/s ({:.0} % of {saturated:.0}/s), floods of {}/s.\n",
+        "{rounds} rounds of {} ms slices, {rate:.0} time requests/s ({:.0} % of {saturated:.0}/s), floods of {}/s.\n",
+        args.slice,
         100.0 * SHARE,
         args.flood
     );
-    println!(
-        "| beside | time requests | replies lost | p50 µs | p99 µs | flooded/s | mode 6 answered/s | not taken by the channel/s |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
     let mut slices: Vec<[Slice; ALL.len()]> = Vec::new();
+    let mut together = ALL.map(|_| round_trips());
     for round in 0..rounds {
         // None is always the first, or always behind the same other one's back.
         let mut order: Vec<usize> = (0..ALL.len()).collect();
@@ -147,56 +153,66 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let mut slices_of_round = Vec::new();
         for number in order {
             let beside = ALL[number];
-            let slice =
-                slice(&mut daemon, &mut generator, rate, Duration::from_secs(seconds), beside, args.flood)?;
-            eprintln!(
-                "{}: {} sent, {} lost, p50 {:.1} µs, p99 {:.1} µs, {} flooded, {} answered, {} not taken",
-                beside.name(),
-                slice.outcome.sent,
-                slice.outcome.sent.saturating_sub(slice.outcome.answered),
-                slice.p50,
-                slice.p99,
-                slice.flooded,
-                slice.answered,
-                slice.not_taken
-            );
+            let (slice, times) = slice(&mut daemon, &mut generator, rate, duration, beside, args.flood)?;
+            together[number] += times;
             slices_of_round.push((number, slice));
         }
         slices_of_round.sort_by_key(|(number, _)| *number);
         let in_order: Vec<Slice> = slices_of_round.into_iter().map(|(_, slice)| slice).collect();
         slices.push(in_order.try_into().map_err(|_| "one of each")?);
     }
-    report(&slices, seconds);
+    report(&slices, &together, duration);
     Ok(())
 }
 
-fn report(slices: &[[Slice; ALL.len()]], seconds: u64) {
+fn report(slices: &[[Slice; ALL.len()]], together: &[Histogram<u64>; ALL.len()], duration: Duration) {
+    let seconds = duration.as_secs_f64() * slices.len() as f64;
     let p99 = |number: usize| Quartiles::of(slices.iter().map(|round| round[number].p99));
+    println!(
+        "| beside | time requests | replies lost | dropped, server's queue full | p50 µs | p99 µs | p99 µs of all together | \
+         flooded/s | mode 6 answered/s | not taken by the channel/s | stolen by the host |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for (number, beside) in ALL.into_iter().enumerate() {
-        let of =
-            |part: &dyn Fn(&Slice) -> f64| Quartiles::of(slices.iter().map(|round| part(&round[number])));
         let sum = |part: &dyn Fn(&Slice) -> u64| slices.iter().map(|round| part(&round[number])).sum::<u64>();
-        let per_second = |part: &dyn Fn(&Slice) -> u64| sum(part) / (seconds * slices.len() as u64).max(1);
+        let per_second = |part: &dyn Fn(&Slice) -> u64| sum(part) as f64 / seconds;
+        let stolen: Duration = slices.iter().map(|round| round[number].stolen).sum();
+        let p50 = Quartiles::of(slices.iter().map(|round| round[number].p50)).median;
+        let Quartiles { lower, median, upper } = p99(number);
         println!(
-            "| {} | {} | {} | {:.1} | {:.1} [{:.1}, {:.1}] | {} | {} | {} |",
+            "| {} | {} | {} | {} | {p50:.1} | {median:.1} [{lower:.1}, {upper:.1}] | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} % |",
             beside.name(),
             sum(&|slice| slice.outcome.sent),
-            sum(&|slice| slice.outcome.sent.saturating_sub(slice.outcome.answered)),
-            of(&|slice| slice.p50).median,
-            p99(number).median,
-            p99(number).lower,
-            p99(number).upper,
+            sum(&Slice::lost),
+            sum(&|slice| slice.counts.queue_full),
+            p99_of(&together[number]),
             per_second(&|slice| slice.flooded),
-            per_second(&|slice| slice.answered),
-            per_second(&|slice| slice.not_taken),
+            per_second(&|slice| slice.counts.answered),
+            per_second(&|slice| slice.counts.not_taken),
+            50.0 * stolen.as_secs_f64() / seconds
         );
     }
-    println!("\n| p99 beside | by that of neighbours | of medians |\n|---|---|---|");
+    println!("\n| p99 beside | by that of neighbours | of medians | of all together |\n|---|---|---|---|");
     for (above, below) in [(1, 0), (1, 2), (1, 3), (2, 0), (3, 0)] {
         let ratios = Quartiles::of(slices.iter().map(|round| round[above].p99 / round[below].p99));
         let of_medians = p99(above).median / p99(below).median;
-        println!("| {} / {} | {ratios} | {of_medians:.2} |", ALL[above].name(), ALL[below].name());
+        let of_all = p99_of(&together[above]) / p99_of(&together[below]);
+        println!(
+            "| {} / {} | {ratios} | {of_medians:.2} | {of_all:.2} |",
+            ALL[above].name(),
+            ALL[below].name()
+        );
     }
+}
+
+/// In µs.
+fn p99_of(times: &Histogram<u64>) -> f64 {
+    times.value_at_quantile(0.99) as f64 / 1e3
+}
+
+/// In ns, none yet.
+fn round_trips() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 10_000_000_000, 2).expect("these bounds are right")
 }
 
 /// Right replies per second, when there are always more requests.
@@ -213,72 +229,63 @@ fn slice(
     duration: Duration,
     beside: Beside,
     flood: u32,
-) -> Result<Slice, Box<dyn Error>> {
+) -> Result<(Slice, Histogram<u64>), Box<dyn Error>> {
     let before = daemon.counts()?;
-    let mut times = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3)?;
+    let stolen_before = machine::stolen();
+    let mut times = round_trips();
     let mut note = |exchange: Exchange| {
         let units = exchange.t4.signed_since(exchange.t1).max(0);
         times.saturating_record((units as f64 * 1e9 / 2_f64.powi(32)) as u64);
     };
-    let flooding = Flooding::start(daemon.address, beside, flood)?;
-    generator.offer(Load::Rate(rate), duration, &mut note)?;
-    let flooded = flooding.stop();
-    let outcome = generator.settle(&mut note)?;
-    let after = daemon.counts()?;
-    let of = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
-    Ok(Slice {
+    let mut flood = Flood::new(daemon.address, beside, flood)?;
+    generator.offer_beside(Load::Rate(rate), duration, &mut |elapsed| flood.send_due(elapsed), &mut note)?;
+    let outcome = generator.settle_answered(&mut note)?;
+    // The kernel tells with the next datagram how many it has dropped before.
+    local_socket()?.send_to(&[0; 12], daemon.address)?;
+    // Control messages that still wait are not the next slice's.
+    sleep(limits::CONTROL_WINDOW * (limits::FORWARD_QUEUE as u32).div_ceil(limits::CONTROL_BURST) * 2);
+    let slice = Slice {
         outcome,
-        p50: of(0.5),
-        p99: of(0.99),
-        flooded,
-        answered: after[0] - before[0],
-        not_taken: after[1] - before[1],
-    })
+        p50: times.value_at_quantile(0.5) as f64 / 1e3,
+        p99: p99_of(&times),
+        flooded: flood.sent,
+        counts: daemon.counts()?.since(before),
+        stolen: machine::stolen() - stolen_before,
+    };
+    Ok((slice, times))
 }
 
-/// A thread on this end's core that sends one datagram after the other, and reads nothing.
-struct Flooding {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<thread::JoinHandle<()>>,
+/// Datagrams that leave one by one between time requests, and whose answers nobody reads.
+struct Flood {
+    socket: UdpSocket,
+    /// Where it goes when it goes elsewhere.
+    _sink: UdpSocket,
+    datagrams: [[u8; 12]; 2],
+    rate: u32,
+    sent: u64,
 }
 
-impl Flooding {
-    fn start(target: SocketAddr, beside: Beside, rate: u32) -> io::Result<Self> {
-        let mut flooding = Self { stop: Arc::default(), sent: Arc::default(), thread: None };
-        if beside == Beside::Nothing {
-            return Ok(flooding);
-        }
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+impl Flood {
+    fn new(target: SocketAddr, beside: Beside, rate: u32) -> io::Result<Self> {
+        let (socket, sink) = (local_socket()?, local_socket()?);
         socket.connect(if beside == Beside::Elsewhere { sink.local_addr()? } else { target })?;
-        let (stop, sent) = (Arc::clone(&flooding.stop), Arc::clone(&flooding.sent));
-        let thread = move || {
-            let begin = Instant::now();
-            while !stop.load(Relaxed) {
-                let due = (begin.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-                for number in sent.load(Relaxed)..due.min(sent.load(Relaxed) + u64::from(BURST)) {
-                    // What is refused is due again at once.
-                    let [first, second] = beside.datagrams();
-                    let datagram = if number.is_multiple_of(2) { first } else { second };
-                    if socket.send(&datagram).is_ok() {
-                        sent.fetch_add(1, Relaxed);
-                    }
-                }
-                sleep(Duration::from_micros(50));
-            }
-            drop(sink);
-        };
-        flooding.thread = Some(thread::Builder::new().name("flood".to_owned()).spawn(thread)?);
-        Ok(flooding)
+        let rate = if beside == Beside::Nothing { 0 } else { rate };
+        Ok(Self { socket, _sink: sink, datagrams: beside.datagrams(), rate, sent: 0 })
     }
 
-    fn stop(mut self) -> u64 {
-        self.stop.store(true, Relaxed);
-        // A flood that panicked has sent what it has sent.
-        let _ = self.thread.take().map(thread::JoinHandle::join);
-        self.sent.load(Relaxed)
+    fn send_due(&mut self, elapsed: Duration) {
+        let due = (elapsed.as_secs_f64() * f64::from(self.rate)) as u64;
+        for _ in self.sent..due.min(self.sent + CATCH_UP) {
+            let [first, second] = &self.datagrams;
+            let datagram = if self.sent.is_multiple_of(2) { first } else { second };
+            // What is refused is due again at once.
+            self.sent += u64::from(self.socket.send(datagram).is_ok());
+        }
     }
+}
+
+fn local_socket() -> io::Result<UdpSocket> {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
 /// ntpring beside this program, on loopback.
@@ -295,7 +302,7 @@ impl Daemon {
         let conf = env::temp_dir().join(format!("ntpring-bench-control-{}.conf", std::process::id()));
         fs::write(&conf, "restrict default noquery\nrestrict 127.0.0.1\nserver 127.127.1.0\n")?;
         // A port that was free a moment ago.
-        let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = local_socket()?.local_addr()?;
         let words = ["serve", "-x", "--cpus", &core.to_string(), "-l", &address.to_string(), "-c"];
         let mut child = Command::new(&program)
             .args(words)
@@ -323,12 +330,36 @@ impl Daemon {
         }
     }
 
-    /// Control messages answered, and those that the channel did not take.
-    fn counts(&mut self) -> Result<[u64; 2], Box<dyn Error>> {
+    fn counts(&mut self) -> Result<Counts, Box<dyn Error>> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGUSR1)?;
         let line: Value = serde_json::from_str(&self.line("\"control\"")?)?;
         let count = |value: &Value| value.as_u64().ok_or("a count is missing");
-        Ok([count(&line["control"]["answered"])?, count(&line["dropped"]["forward_full"])?])
+        Ok(Counts {
+            answered: count(&line["control"]["answered"])?,
+            not_taken: count(&line["dropped"]["forward_full"])?,
+            queue_full: count(&line["rxq_ovfl"])?,
+        })
+    }
+}
+
+/// What the daemon counts, so far or meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    /// Control messages that were answered.
+    answered: u64,
+    /// Those that the full channel did not take.
+    not_taken: u64,
+    /// Datagrams of any kind that the kernel dropped because the socket's queue was full.
+    queue_full: u64,
+}
+
+impl Counts {
+    fn since(self, before: Self) -> Self {
+        Self {
+            answered: self.answered - before.answered,
+            not_taken: self.not_taken - before.not_taken,
+            queue_full: self.queue_full - before.queue_full,
+        }
     }
 }
 

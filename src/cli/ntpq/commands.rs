@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::chosen::{self, Chosen};
 use super::credentials::Credentials;
-use super::ordered::{self, Ordered};
-use super::peers::{self, Columns};
+use super::ordered;
+use super::peers;
 use super::session::{self, Ask, Failure, Session, Shown};
-use super::statistics::{self, LISTS, List};
-use super::{Args, Names, mru, variables};
+use super::statistics;
+use super::vocabulary::{Action, Unnamed, WRITE, find, help};
+use super::{Args, Names, mru, variables, writing};
 use crate::control::{ClockStatus, Opcode, PeerStatus, Variable, parse};
 
 /// The port of NTP servers.
@@ -45,94 +47,9 @@ pub(super) struct Shell<S = Session> {
     raw: bool,
     timeout: Duration,
     shown: Shown,
+    chosen: Chosen,
     credentials: Credentials,
 }
-
-/// What a command does.
-#[derive(Clone, Copy)]
-enum Action {
-    Peers(Columns),
-    Associations,
-    ReadVariables,
-    ReadMany,
-    ClockVariables,
-    Statistics(&'static List),
-    PeerStatistics,
-    MruList,
-    Ordered(Ordered),
-    KeyId,
-    KeyType,
-    Password,
-    Authenticate,
-    Host,
-    Timeout,
-    Hostnames,
-    Raw(bool),
-    Version,
-    Help,
-}
-
-/// A name, its arguments, what it is for.
-struct Command {
-    name: &'static str,
-    arguments: &'static str,
-    help: &'static str,
-    action: Action,
-}
-
-const fn command(name: &'static str, arguments: &'static str, help: &'static str, action: Action) -> Command {
-    Command { name, arguments, help, action }
-}
-
-const ONE: &str = "[assocID] [name,name...]";
-const TWO: &str = "assocID assocID [name,name...]";
-const CLIENTS: &str = "[limited] [kod] [mincount=N] [maxlstint=SECONDS] [resany=MASK] [resall=MASK] \
-                       [sort=[-]lstint|avgint|count|addr]";
-
-/// In alphabetical order; a name may be cut short as long as it is unique. Names of two letters are whole.
-const COMMANDS: [Command; 36] = [
-    command("apeers", "", "the table of associations, with their ids", Action::Peers(Columns::Associations)),
-    command("associations", "", "status words of all associations", Action::Associations),
-    command("authenticate", "[yes|no]", "whether every question is signed", Action::Authenticate),
-    command("clocklist", "[assocID]", "variables of a reference clock", Action::ClockVariables),
-    command("clockvar", ONE, "variables of a reference clock", Action::ClockVariables),
-    command("cooked", "", "show variables as people read them", Action::Raw(false)),
-    command("cv", ONE, "clockvar", Action::ClockVariables),
-    command("exit", "", "end", Action::Help),
-    command("help", "[command]", "this list, or what a command is for", Action::Help),
-    command("host", "[-4|-6] [host]", "show or change the server that is asked", Action::Host),
-    command("hostnames", "[yes|no]", "whether addresses are shown by name", Action::Hostnames),
-    command("ifstats", "", "the addresses that are served; signed", Action::Ordered(Ordered::Interfaces)),
-    command("keyid", "[key#]", "the key that questions are signed with", Action::KeyId),
-    command("keytype", "[digest-name]", "its algorithm: MD5, SHA1, AES128CMAC...", Action::KeyType),
-    command("lassociations", "", "associations", Action::Associations),
-    command("lopeers", "[-4|-6]", "opeers", Action::Peers(Columns::Addresses)),
-    command("lpassociations", "", "associations", Action::Associations),
-    command("lpeers", "[-4|-6]", "peers", Action::Peers(Columns::Peers)),
-    command("mreadlist", TWO, "mreadvar", Action::ReadMany),
-    command("mreadvar", TWO, "variables of a range of associations", Action::ReadMany),
-    command("mrl", TWO, "mreadvar", Action::ReadMany),
-    command("mrulist", CLIENTS, "who has asked the server lately", Action::MruList),
-    command("mrv", TWO, "mreadvar", Action::ReadMany),
-    command(
-        "opeers",
-        "[-4|-6]",
-        "the table of associations, with local addresses",
-        Action::Peers(Columns::Addresses),
-    ),
-    command("passociations", "", "associations", Action::Associations),
-    command("passwd", "[password]", "its secret, asked for if not given", Action::Password),
-    command("peers", "[-4|-6]", "the table of associations", Action::Peers(Columns::Peers)),
-    command("pstats", "assocID", "statistics of an association", Action::PeerStatistics),
-    command("quit", "", "end", Action::Help),
-    command("raw", "", "show variables as the server sends them", Action::Raw(true)),
-    command("readlist", ONE, "readvar", Action::ReadVariables),
-    command("readvar", ONE, "variables of the system, or of an association", Action::ReadVariables),
-    command("reslist", "", "whom `restrict' is about; signed", Action::Ordered(Ordered::Restrictions)),
-    command("rl", ONE, "readvar", Action::ReadVariables),
-    command("rv", ONE, "readvar", Action::ReadVariables),
-    command("timeout", "[milliseconds]", "how long an answer is waited for", Action::Timeout),
-];
 
 impl Shell<Session> {
     pub(super) fn new(args: &Args) -> Result<Self, String> {
@@ -152,6 +69,7 @@ impl Shell<Session> {
             raw: false,
             timeout: session::TIMEOUT,
             shown: Shown::default(),
+            chosen: Chosen::default(),
             credentials: Credentials::new(args.key_id, args.key_file.as_deref())?,
         })
     }
@@ -204,22 +122,11 @@ impl Shell<Session> {
 impl<S: Ask> Shell<S> {
     /// Everything that does not change the server.
     fn ask(&mut self, action: Action, arguments: &[&str]) -> Result<String, Trouble> {
-        match action {
-            Action::Help => return help(arguments),
-            Action::Version => return Ok(format!("ntpq, ntpring {}\n", env!("CARGO_PKG_VERSION"))),
-            Action::Raw(raw) => {
-                self.raw = raw;
-                return Ok(format!("Output set to {}\n", if raw { "raw" } else { "cooked" }));
-            }
-            Action::Hostnames => return self.hostnames(arguments),
-            Action::KeyId => return self.credentials.key_id(arguments),
-            Action::KeyType => return self.credentials.key_type(arguments),
-            Action::Password => return self.credentials.password(arguments),
-            Action::Authenticate => return self.credentials.authenticate(arguments),
-            _ => {}
+        if let Some(result) = self.note(action, arguments) {
+            return result;
         }
         let server = self.server.as_mut().ok_or_else(|| usage("***No host open, use `host' command"))?;
-        let is_signed = self.credentials.always || matches!(action, Action::Ordered(_));
+        let is_signed = self.credentials.always || action.needs_key();
         server.sign_with(if is_signed { Some(self.credentials.key()?) } else { None });
         // An index is of the list that `as` has shown, or would show.
         if self.shown.0.is_empty() && arguments.iter().any(|word| word.starts_with('&')) {
@@ -256,9 +163,76 @@ impl<S: Ask> Shell<S> {
                 let text = |_: &Self| statistics::PEER.show(association, status, &found);
                 Ok(self.text_or_json(text, || object(association, status, &found)))
             }
-            Action::ClockVariables => self.clock_variables(arguments),
-            Action::ReadMany => self.read_many(arguments),
-            _ => self.read_variables(arguments),
+            _ if action.changes_server() => self.change(action, arguments),
+            Action::ClockVariables(unnamed) => self.clock_variables(arguments, unnamed),
+            Action::ReadMany(unnamed) => self.read_many(arguments, unnamed),
+            Action::ReadVariables(unnamed) => {
+                let (association, names) = self.target(arguments, unnamed)?;
+                self.read(association, &names)
+            }
+            // What needs no server is done.
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// What needs no server.
+    fn note(&mut self, action: Action, arguments: &[&str]) -> Option<Result<String, Trouble>> {
+        Some(match action {
+            Action::Help => help(arguments),
+            Action::Version => Ok(format!("ntpq, ntpring {}\n", env!("CARGO_PKG_VERSION"))),
+            Action::Raw(raw) => {
+                self.raw = raw;
+                Ok(format!("Output set to {}\n", if raw { "raw" } else { "cooked" }))
+            }
+            Action::Hostnames => self.hostnames(arguments),
+            Action::KeyId => self.credentials.key_id(arguments),
+            Action::KeyType => self.credentials.key_type(arguments),
+            Action::Password => self.credentials.password(arguments),
+            Action::Authenticate => self.credentials.authenticate(arguments),
+            Action::AddVariables => self.chosen.add(arguments),
+            Action::RemoveVariables => self.chosen.remove(arguments),
+            Action::ClearVariables => Ok(self.chosen.clear()),
+            Action::ShowVariables => Ok(self.chosen.show()),
+            _ => return None,
+        })
+    }
+
+    /// What changes the server that is asked, if it lets us.
+    fn change(&mut self, action: Action, arguments: &[&str]) -> Result<String, Trouble> {
+        let Some(server) = self.server.as_mut() else { return Ok(String::new()) };
+        match action {
+            Action::WriteVariables => {
+                let [association, list @ ..] = arguments else {
+                    return Err(usage(&format!("usage: writevar {WRITE}")));
+                };
+                self.write_variables(association, &chosen::listed(&format!("writevar {WRITE}"), list)?)
+            }
+            Action::WriteList => {
+                let variables = self.chosen.variables().to_vec();
+                match arguments {
+                    _ if variables.is_empty() => Err(usage("***No variables on list")),
+                    [] => self.write_variables("0", &variables),
+                    [association] => self.write_variables(association, &variables),
+                    _ => Err(usage("usage: writelist [assocID]")),
+                }
+            }
+            Action::Configure if arguments.is_empty() => Err(usage("usage: config line")),
+            Action::Configure => {
+                let answer = writing::configure(server, &arguments.join(" "))?;
+                Ok(self.text_or_json(|_| format!("{answer}\n"), || json!({ "answer": answer })))
+            }
+            Action::ConfigureByFile => {
+                let [path] = arguments else { return Err(usage("usage: config-from-file file")) };
+                let obeyed = writing::configure_by(server, path)?;
+                let text = |_: &Self| format!("{}Done sending file\n", writing::report(&obeyed));
+                Ok(self.text_or_json(text, || writing::report_json(&obeyed)))
+            }
+            Action::SaveConfiguration => {
+                let [file] = arguments else { return Err(usage("usage: saveconfig file")) };
+                let answer = writing::save(server, file)?;
+                Ok(self.text_or_json(|_| format!("{answer}\n"), || json!({ "answer": answer })))
+            }
+            _ => Ok(String::new()),
         }
     }
 
@@ -278,26 +252,33 @@ impl<S: Ask> Shell<S> {
     }
 
     /// An association, or the system if none is named, and names of variables.
-    fn target<'a>(&self, arguments: &'a [&str]) -> Result<(u16, Vec<&'a str>), Trouble> {
+    fn target(&self, arguments: &[&str], unnamed: Unnamed) -> Result<(u16, Vec<String>), Trouble> {
         let starts_with_number =
             |word: &&str| word.starts_with(|first: char| first == '&' || first.is_ascii_digit());
         let (association, names) = match arguments.split_first() {
-            Some((first, rest)) if starts_with_number(first) => {
-                (self.shown.association(first).map_err(Trouble::Usage)?, rest)
-            }
+            Some((first, rest)) if starts_with_number(first) => (self.association(first)?, rest),
             _ => (0, arguments),
         };
-        let names = names.iter().flat_map(|word| word.split(',')).filter(|name| !name.is_empty()).collect();
-        Ok((association, names))
+        Ok((association, self.names(names, unnamed)))
     }
 
-    fn read_variables(&mut self, arguments: &[&str]) -> Result<String, Trouble> {
-        let (association, names) = self.target(arguments)?;
-        self.read(association, &names)
+    /// By its number, or by its place in the last `as`.
+    fn association(&self, word: &str) -> Result<u16, Trouble> {
+        self.shown.association(word).map_err(Trouble::Usage)
     }
 
-    fn read(&mut self, association: u16, names: &[&str]) -> Result<String, Trouble> {
+    fn names(&self, words: &[&str], unnamed: Unnamed) -> Vec<String> {
+        let named = words.iter().flat_map(|word| word.split(',')).filter(|name| !name.is_empty());
+        let named: Vec<String> = named.map(str::to_owned).collect();
+        match unnamed {
+            Unnamed::Chosen if named.is_empty() => self.chosen.names().map(str::to_owned).collect(),
+            _ => named,
+        }
+    }
+
+    fn read(&mut self, association: u16, names: &[String]) -> Result<String, Trouble> {
         let Some(server) = self.server.as_mut() else { return Ok(String::new()) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if self.raw {
             let response = server.ask(Opcode::ReadVariables, association, names.join(",").as_bytes())?;
             let text = String::from_utf8_lossy(&response.data).escape_debug().to_string();
@@ -305,13 +286,24 @@ impl<S: Ask> Shell<S> {
                 .replace("\\r\\n", "\n")
                 .replace("\\\"", "\""));
         }
-        let (status, found) = server.variables(association, names)?;
+        let (status, found) = server.variables(association, &names)?;
         let text = |_: &Self| format!("{}{}", statistics::head(association, status), variables::list(&found));
         Ok(self.text_or_json(text, || object(association, status, &found)))
     }
 
+    fn write_variables(&mut self, association: &str, variables: &[Variable]) -> Result<String, Trouble> {
+        let association = self.association(association)?;
+        let Some(server) = self.server.as_mut() else { return Ok(String::new()) };
+        let (status, found) = writing::set(server, association, variables)?;
+        let text = |_: &Self| match found.is_empty() {
+            true => "done! (no data returned)\n".to_owned(),
+            false => format!("{}{}", statistics::head(association, status), variables::list(&found)),
+        };
+        Ok(self.text_or_json(text, || object(association, status, &found)))
+    }
+
     /// Those from one association to another, in the order of the last `as`.
-    fn read_many(&mut self, arguments: &[&str]) -> Result<String, Trouble> {
+    fn read_many(&mut self, arguments: &[&str], unnamed: Unnamed) -> Result<String, Trouble> {
         let [first, last, names @ ..] = arguments else {
             return Err(usage("usage: mreadvar assocID assocID [name,name...]"));
         };
@@ -319,7 +311,7 @@ impl<S: Ask> Shell<S> {
             self.ask(Action::Associations, &[])?;
         }
         let place = |word: &str| {
-            let association = self.shown.association(word).map_err(Trouble::Usage)?;
+            let association = self.association(word)?;
             self.shown
                 .0
                 .iter()
@@ -329,7 +321,7 @@ impl<S: Ask> Shell<S> {
         let (first, last) = (place(first)?, place(last)?);
         let (first, last) = (first.min(last), first.max(last));
         let chosen: Vec<u16> = self.shown.0.iter().copied().take(last + 1).skip(first).collect();
-        let names: Vec<&str> = names.iter().flat_map(|word| word.split(',')).collect();
+        let names = self.names(names, unnamed);
         let mut text = String::new();
         for association in chosen {
             text.push_str(&self.read(association, &names)?);
@@ -338,8 +330,8 @@ impl<S: Ask> Shell<S> {
         Ok(text)
     }
 
-    fn clock_variables(&mut self, arguments: &[&str]) -> Result<String, Trouble> {
-        let (association, names) = self.target(arguments)?;
+    fn clock_variables(&mut self, arguments: &[&str], unnamed: Unnamed) -> Result<String, Trouble> {
+        let (association, names) = self.target(arguments, unnamed)?;
         let Some(server) = self.server.as_mut() else { return Ok(String::new()) };
         let response = server.ask(Opcode::ReadClock, association, names.join(",").as_bytes())?;
         let (status, found) = (response.status, parse(&response.data));
@@ -356,22 +348,6 @@ fn words(line: &str) -> Vec<&str> {
     line.split('#').next().unwrap_or_default().split_ascii_whitespace().collect()
 }
 
-/// A command by its name, or by the beginning of it. A list of variables comes before other names.
-fn find(word: &str) -> Result<Action, Trouble> {
-    let names = COMMANDS.iter().map(|command| (command.name, command.action));
-    let lists = LISTS.iter().map(|list| (list.command, Action::Statistics(list)));
-    let others = [("version", Action::Version), ("?", Action::Help)];
-    let all: Vec<(&str, Action)> = names.chain(lists).chain(others).collect();
-    if let Some((_, action)) = all.iter().find(|(name, _)| *name == word) {
-        return Ok(*action);
-    }
-    match all.iter().filter(|(name, _)| name.starts_with(word)).collect::<Vec<_>>()[..] {
-        [(_, action)] => Ok(*action),
-        [] => Err(usage(&format!("***Command `{word}' unknown"))),
-        _ => Err(usage(&format!("***Command `{word}' ambiguous"))),
-    }
-}
-
 pub(super) fn usage(text: &str) -> Trouble {
     Trouble::Usage(text.to_owned())
 }
@@ -383,30 +359,6 @@ fn family(arguments: &[&str]) -> Result<Option<u8>, Trouble> {
         ["-6"] => Ok(Some(6)),
         _ => Err(usage("usage: peers [-4|-6]")),
     }
-}
-
-fn help(arguments: &[&str]) -> Result<String, Trouble> {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    if let Some(word) = arguments.first() {
-        for Command { name, arguments, help, .. } in
-            COMMANDS.iter().filter(|command| command.name.starts_with(word))
-        {
-            let _ = writeln!(text, "function: {help}\nusage: {name} {arguments}");
-        }
-        for List { command, help, .. } in LISTS.iter().filter(|list| list.command.starts_with(word)) {
-            let _ = writeln!(text, "function: {help}\nusage: {command}");
-        }
-        return if text.is_empty() { Err(usage(&format!("***Command `{word}' unknown"))) } else { Ok(text) };
-    }
-    text.push_str("ntpq commands:\n");
-    for Command { name, arguments, help, .. } in COMMANDS {
-        let _ = writeln!(text, "  {:<40} {help}", format!("{name} {arguments}"));
-    }
-    for List { command, help, .. } in LISTS {
-        let _ = writeln!(text, "  {command:<40} {help}");
-    }
-    Ok(text)
 }
 
 /// HOST, HOST:PORT, a bare IPv6 address or [V6]:PORT.
@@ -485,6 +437,7 @@ impl<S: Ask> Shell<S> {
             raw: false,
             timeout: session::TIMEOUT,
             shown: Shown::default(),
+            chosen: Chosen::default(),
             credentials: Credentials::default(),
         }
     }

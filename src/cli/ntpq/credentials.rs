@@ -2,10 +2,11 @@
 //! and -k.
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use super::commands::{Trouble, usage};
+use super::interrupt;
 use crate::auth::{self, Key, KeyTable};
 
 /// What is known of the key so far.
@@ -130,12 +131,8 @@ impl Credentials {
 }
 
 fn line(prompt: &str) -> Result<String, Trouble> {
-    let mut line = String::new();
     let _ = io::stdout().write_all(prompt.as_bytes()).and_then(|()| io::stdout().flush());
-    match io::stdin().lock().read_line(&mut line) {
-        Ok(_) => Ok(line),
-        Err(error) => Err(usage(&format!("***Cannot read: {error}"))),
-    }
+    interrupt::read_line().map_err(|error| usage(&format!("***Cannot read: {error}")))
 }
 
 fn key_id(word: &str) -> Result<u16, Trouble> {

@@ -1,8 +1,10 @@
 //! `ntpring ntpq`, or `ntpq` by its name: asks a server about its state, in the control protocol (mode 6).
 
+mod chosen;
 mod commands;
 mod credentials;
 mod dates;
+mod interrupt;
 mod mru;
 mod ordered;
 mod peers;
@@ -11,6 +13,8 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod vocabulary;
+mod writing;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
@@ -115,7 +119,9 @@ impl Names {
     fn of(self, address: IpAddr) -> String {
         match self {
             Self::Numbers => address.to_string(),
-            Self::Resolved => dns_lookup::lookup_addr(&address).unwrap_or_else(|_| address.to_string()),
+            Self::Resolved => interrupt::unless_pressed(move || dns_lookup::lookup_addr(&address))
+                .and_then(Result::ok)
+                .unwrap_or_else(|| address.to_string()),
         }
     }
 }
@@ -164,30 +170,46 @@ fn ask_host(shell: &mut Shell, host: &str, one_of_many: bool, commands: &[String
 
 /// Commands from standard input, one a line, until it ends or says `quit`.
 fn converse(shell: &mut Shell) -> bool {
-    let prompt = if io::stdin().is_terminal() { "ntpq> " } else { "" };
+    let is_terminal = io::stdin().is_terminal();
+    if is_terminal && let Err(error) = interrupt::watch() {
+        complain(format_args!("ntpq: ^C will end everything: {error}"));
+    }
     let mut good = true;
-    print(prompt);
-    let mut line = String::new();
-    // Not all lines at once: `passwd` takes the next one for itself.
-    while {
-        line.clear();
-        io::stdin().read_line(&mut line).is_ok_and(|length| length > 0)
-    } {
-        if matches!(line.trim(), "quit" | "exit") {
-            return good;
+    loop {
+        if is_terminal {
+            print("ntpq> ");
         }
-        good &= obey(shell, &line);
-        print(prompt);
+        // Not all lines at once: `passwd` takes the next one for itself.
+        match interrupt::read_line() {
+            Ok(line) if line.is_empty() => break,
+            Ok(line) if matches!(line.trim(), "quit" | "exit") => return good,
+            Ok(line) => good &= obey(shell, &line),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                interrupt::forget();
+                print("\n");
+            }
+            Err(error) => {
+                complain(format_args!("ntpq: cannot read: {error}"));
+                return false;
+            }
+        }
     }
     // The end of a terminal's input is no end of its line.
-    if !prompt.is_empty() {
+    if is_terminal {
         print("\n");
     }
     good
 }
 
 fn obey(shell: &mut Shell, line: &str) -> bool {
-    match shell.run(line) {
+    let result = shell.run(line);
+    // Half of an answer is none, and nothing is to be said of it.
+    if interrupt::is_pressed() {
+        interrupt::forget();
+        print("\n");
+        return false;
+    }
+    match result {
         Ok(text) => print(&text),
         Err(Trouble::Usage(text)) => {
             complain(format_args!("{text}"));

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use serde_json::{Value, json};
 
 use super::session::{Ask, Failure};
-use super::{Names, dates, variables};
+use super::{Names, dates, interrupt, variables};
 use crate::control::{ErrorCode, PeerStatus, Variable};
 use crate::wire::NtpTimestamp;
 
@@ -233,8 +233,9 @@ pub(super) fn resolve(host: &str, port: u16, family: Option<u8>) -> Result<Socke
         _ => true,
     };
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    (bare, port)
-        .to_socket_addrs()
+    let asked = (bare.to_owned(), port);
+    interrupt::unless_pressed(move || asked.to_socket_addrs())
+        .ok_or("***Interrupted")?
         .map_err(|error| format!("cannot resolve {host}: {error}"))?
         .find(fits)
         .ok_or_else(|| format!("{host} has no IPv{} address", family.unwrap_or(4)))

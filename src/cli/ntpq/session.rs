@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::interrupt::{self, Woken};
 use crate::auth::Key;
 use crate::control::{
     Answer, Assembly, ErrorCode, Opcode, Response, Variable, is_error, is_signed, parse, request, signed,
@@ -31,6 +32,8 @@ pub(super) enum Failure {
     NotSigned(u16),
     /// The server refuses.
     Refused(ErrorCode),
+    /// The user has waited long enough.
+    Interrupted,
     /// The kernel, or the server's host, refuses.
     Io(io::Error),
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Failure {
             Self::Incomplete => f.write_str("***Response from server was incomplete"),
             Self::NotSigned(id) => write!(f, "***The response is not signed with key {id}"),
             Self::Refused(code) => code.fmt(f),
+            Self::Interrupted => f.write_str("***Interrupted"),
             Self::Io(error) => write!(f, "ntpq: read: {error}"),
         }
     }
@@ -121,6 +125,7 @@ impl Session {
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(server)?;
+        socket.set_nonblocking(true)?;
         Ok(Self { socket, name: name.to_owned(), timeout, sequence: 0, key: None, unsigned: false })
     }
 
@@ -137,10 +142,15 @@ impl Session {
             if patience.is_zero() {
                 return Ok(None);
             }
-            self.socket.set_read_timeout(Some(patience))?;
+            match interrupt::wait(&self.socket, Some(patience))? {
+                Woken::Ready => {}
+                Woken::Interrupted => return Err(Failure::Interrupted),
+                Woken::TimedOut => continue,
+            }
             let received = match self.socket.recv(&mut buffer) {
                 Ok(received) => received,
-                Err(error) if is_passing(&error) => continue,
+                // What woke us was damaged, say.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             };
             let datagram = &buffer[..received];
@@ -194,10 +204,6 @@ impl Ask for Session {
         super::complain(format_args!("{}: timed out, nothing received", self.name));
         Err(Failure::Silent)
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// The associations that `as` has shown last, so that `&1` means the first of them.

@@ -47,6 +47,13 @@ fn played() -> Shell<Played> {
         (Opcode::ReadVariables, 7, "", 0x8811, POOL.to_vec()),
         (Opcode::ReadVariables, 0x8240, "stratum,offset", 0x961A, b"stratum=4, offset=0.011\r\n".to_vec()),
         (Opcode::ReadVariables, 0, "leap", 0x0615, b"leap=0\r\n".to_vec()),
+        (Opcode::ReadVariables, 0, "leap,stratum", 0x0615, b"leap=0, stratum=4\r\n".to_vec()),
+        (Opcode::ReadClock, 0xA905, "leap,stratum", 0, b"leap=0, stratum=3\r\n".to_vec()),
+        (Opcode::WriteVariables, 0, "leap=1,owner=\"a, b\"", 0, Vec::new()),
+        (Opcode::WriteVariables, 0x8240, "leap,stratum", 0x961A, b"leap=0\r\n".to_vec()),
+        (Opcode::Configure, 0, "server 192.168.0.1 iburst", 0, b"Config Succeeded\r\n\0".to_vec()),
+        (Opcode::Configure, 0, "restrict default", 0, b"\x1b[2J1:line\r\n2".to_vec()),
+        (Opcode::SaveConfiguration, 0, "now.conf", 0, b"Configuration saved to `now.conf'\r\n".to_vec()),
         (Opcode::ReadVariables, 0, "stratum", 0x0615, b"stratum=4\r\n".to_vec()),
         (Opcode::ReadVariables, 0, "peeradr", 0x0615, b"peeradr=127.127.1.0:123\r\n".to_vec()),
         (Opcode::RequestNonce, 0, "", 0, b"nonce=eead\r\n".to_vec()),
@@ -224,4 +231,66 @@ fn every_command_is_found_by_its_whole_name() {
         let name = line.split_ascii_whitespace().next().unwrap();
         assert!(!said(name).contains("ambiguous") && !said(name).contains("unknown'"), "{name}");
     }
+}
+
+#[test]
+fn the_list_of_variables_is_what_lists_ask_for() {
+    let mut shell = played();
+    let mut say = |line: &str| match shell.run_asking(line) {
+        Ok(text) | Err(Trouble::Usage(text)) => text,
+        Err(Trouble::Server(failure)) => failure.to_string(),
+    };
+    assert_eq!(say("showvars"), "No variables on list\n");
+    assert_eq!(say("addvars leap, stratum=5 ,owner=\"a, b\""), "");
+    assert_eq!(say("showvars"), "leap\nstratum=5\nowner=\"a, b\"\n");
+    assert_eq!(say("addvars"), "usage: addvars name[=value][,...]");
+    // The same name again has another value, in its old place.
+    assert_eq!(say("addvars stratum"), "");
+    assert_eq!(say("rmvars owner"), "");
+    assert_eq!(say("rmvars owner"), "***Variable `owner' not found");
+    let expected = "leap=00, stratum=4\n";
+    for line in ["rl", "readlist", "rl 0"] {
+        assert!(say(line).ends_with(expected), "{line}: {}", say(line));
+    }
+    assert!(say("cl 43269").ends_with("leap=00, stratum=3\n"));
+    // What names its variables, and what never looks at the list.
+    assert!(say("rl 33344 stratum,offset").ends_with("stratum=4, offset=0.011\n"));
+    assert!(say("rv 33344").contains("srcadr=192.168.0.1"));
+    assert!(say("mrv 33344 33344").contains("srcadr=192.168.0.1"));
+    assert!(say("mrl 33344 33344").contains("unknown to the server"), "it has no leap,stratum");
+    assert_eq!(say("clearvars"), "");
+    assert_eq!(say("showvars"), "No variables on list\n");
+    assert!(say("rl 33344").contains("srcadr=192.168.0.1"));
+    let many: Vec<String> = (0..129).map(|number| format!("v{number}")).collect();
+    assert_eq!(say(&format!("addvars {}", many.join(","))), "***The list has room for 128 variables");
+}
+
+#[test]
+fn what_changes_a_server_is_signed_and_shows_what_it_says() {
+    for line in ["writevar 0 leap=1", "config server x", "saveconfig x", "config-from-file /dev/null"] {
+        assert!(said(line).starts_with("***No keyid defined"), "{line}: {}", said(line));
+    }
+    let mut shell = played();
+    let mut say = |line: &str| match shell.run_asking(line) {
+        Ok(text) | Err(Trouble::Usage(text)) => text,
+        Err(Trouble::Server(failure)) => failure.to_string(),
+    };
+    say("keyid 1");
+    say("passwd x");
+    assert_eq!(say("writevar 0 leap=1, owner=\"a, b\""), "done! (no data returned)\n");
+    assert_eq!(say("writevar"), "usage: writevar assocID name=value[,...]");
+    assert_eq!(say("writevar 0"), "usage: writevar assocID name=value[,...]");
+    assert_eq!(say("writelist"), "***No variables on list");
+    say("addvars leap,stratum");
+    assert!(say("writelist 33344").ends_with("\nleap=00\n"));
+    assert_eq!(say("config server 192.168.0.1  iburst # the one"), "Config Succeeded\n");
+    assert_eq!(say(":config restrict default"), "?[2J1:line\n2\n");
+    assert_eq!(say("config"), "usage: config line");
+    assert_eq!(
+        say(&format!("config {}", "x".repeat(469))),
+        "***Longer than a request may be, which is 468 octets"
+    );
+    assert_eq!(say("saveconfig now.conf"), "Configuration saved to `now.conf'\n");
+    assert_eq!(say("saveconfig"), "usage: saveconfig file");
+    assert!(say("config-from-file /no/such/file").starts_with("***Cannot read /no/such/file: "));
 }
