@@ -43,12 +43,15 @@ impl fmt::Display for Machine {
     }
 }
 
-/// How long so far this machine's host has kept its cores from it while they had work, all cores together;
-/// in hundredths of a second. Nothing where the host does not say.
+/// How long so far this machine's host has kept a core from it while it had work, the mean over its cores; in
+/// hundredths of a second. Nothing where the host does not say.
 pub fn stolen() -> Duration {
     let times = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks = times.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse().ok());
-    Duration::from_millis(10 * ticks.unwrap_or(0))
+    let cores = times.lines().filter(|line| line.starts_with("cpu")).skip(1);
+    let ticks = |core: &str| core.split_whitespace().nth(8)?.parse::<u64>().ok();
+    let (count, sum) =
+        cores.filter_map(ticks).fold((0, 0), |(count, sum): (u32, u64), ticks| (count + 1, sum + ticks));
+    Duration::from_millis(10 * sum) / count.max(1)
 }
 
 fn first_words(path: &str, count: usize) -> String {

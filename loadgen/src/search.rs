@@ -81,10 +81,10 @@ pub(crate) fn next(bounds: &Bounds, trials: &[(u64, Verdict)]) -> Step {
     for &(rate, verdict) in trials {
         votes.entry(rate).or_default().add(verdict);
     }
-    if let Proof::Any(tries) = bounds.proof {
-        if let Some((&rate, _)) = votes.iter().find(|(_, votes)| votes.kept == 0 && votes.failed() < tries) {
-            return Step::Try(rate);
-        }
+    if let Proof::Any(tries) = bounds.proof
+        && let Some((&rate, _)) = votes.iter().find(|(_, votes)| votes.kept == 0 && votes.failed() < tries)
+    {
+        return Step::Try(rate);
     }
     let failing = votes.iter().find(|(_, votes)| votes.fails(bounds.proof));
     let below = failing.map_or(u64::MAX, |(&rate, _)| rate);

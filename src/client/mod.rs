@@ -219,6 +219,12 @@ impl Client {
         self.refused
     }
 
+    /// The kernel has refused a step that was asked for: the clock is where it was, and nobody else has taken
+    /// the step back.
+    pub fn not_stepped(&mut self, seconds: f64) {
+        self.own_steps -= seconds;
+    }
+
     /// What the machine's clocks show at an event, as served; and everybody's books brought up to it.
     fn enter(&mut self, machine: Now) -> Now {
         let jump = self.jump(machine);

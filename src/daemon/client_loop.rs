@@ -98,7 +98,10 @@ impl ClientLoop {
         let is_refused = clock.is_none() && wants_clock(&settings);
         // Without workers there is no descriptor but those of requests. Without a watch the loop looks at the
         // clock once a tick.
-        let watch = waker.as_ref().and_then(|_| SetWatch::new().ok());
+        let watch = waker.as_ref().and_then(|_| {
+            let unwatched = |error: &io::Error| warn!("no notice at once when the clock is set: {error}");
+            SetWatch::new().inspect_err(unwatched).ok()
+        });
         let mut new = Self {
             client: Client::new(settings, random, now()),
             exchanges: BTreeMap::new(),
@@ -125,6 +128,8 @@ impl ClientLoop {
     /// One turn: sleeps until there is something to do, at most for `tick`, and does it. `wake` ends the
     /// sleep when it becomes readable.
     pub(super) fn turn(&mut self, wake: Option<&UnixStream>, tick: Duration) -> Result<Changes, Failure> {
+        // What a reload has led to.
+        self.act()?;
         self.wait(wake, tick)?;
         self.changes.clock |= self.watch.as_ref().is_some_and(SetWatch::take);
         // Here every step of our own has been taken.
@@ -137,7 +142,7 @@ impl ClientLoop {
 
     /// A turn without sleep, when no request can be under way yet.
     pub(super) fn proceed(&mut self) -> Result<Changes, Failure> {
-        self.learn();
+        self.learn()?;
         let now = now();
         if let Some(late) = now.monotonic.checked_sub(self.client.wake_at()) {
             self.traffic.late_seconds.add(late.as_secs());
@@ -249,10 +254,11 @@ impl ClientLoop {
     }
 
     /// What came of questions and of what could not be done.
-    fn learn(&mut self) {
+    fn learn(&mut self) -> Result<(), Failure> {
         while let Some(answer) = self.resolver.answer() {
             let resolved = Event::Resolved { query: answer.query, addresses: &answer.addresses };
             self.client.handle(resolved, now());
+            self.act()?;
         }
         for setback in mem::take(&mut self.setbacks) {
             let event = match setback {
@@ -261,7 +267,9 @@ impl ClientLoop {
                 Setback::ClockRefused => Event::ClockRefused,
             };
             self.client.handle(event, now());
+            self.act()?;
         }
+        Ok(())
     }
 
     fn act(&mut self) -> Result<(), Failure> {
@@ -274,9 +282,13 @@ impl ClientLoop {
                         self.setbacks.push(Setback::NotAsked(query));
                     }
                 }
-                Action::Step(seconds) => self.adjust(|clock| clock.step(seconds)),
-                Action::Rate(rate) => self.adjust(|clock| clock.set_rate(rate)),
-                Action::KernelStatus(status) => self.adjust(|clock| clock.set_status(status)),
+                Action::Step(seconds) => {
+                    if !self.adjust(|clock| clock.step(seconds)) {
+                        self.client.not_stepped(seconds);
+                    }
+                }
+                Action::Rate(rate) => drop(self.adjust(|clock| clock.set_rate(rate))),
+                Action::KernelStatus(status) => drop(self.adjust(|clock| clock.set_status(status))),
                 Action::PublishSystem => self.changes.system = true,
                 Action::PublishAssociations => self.changes.following = true,
                 Action::SaveDrift(ppm) => self.drift.iter_mut().for_each(|drift| drift.write(ppm)),
@@ -305,10 +317,11 @@ impl ClientLoop {
     }
 
     /// Without leave to adjust the clock there is none to adjust from now on.
-    fn adjust(&mut self, work: impl FnOnce(&KernelClock) -> io::Result<()>) {
-        let Some(clock) = &self.clock else { return };
+    /// Whether it was done.
+    fn adjust(&mut self, work: impl FnOnce(&KernelClock) -> io::Result<()>) -> bool {
+        let Some(clock) = &self.clock else { return false };
         match work(clock) {
-            Ok(()) => {}
+            Ok(()) => return true,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 self.clock = None;
                 self.has_failed = true;
@@ -319,6 +332,7 @@ impl ClientLoop {
                 warn!("cannot adjust the clock: {error}");
             }
         }
+        false
     }
 }
 

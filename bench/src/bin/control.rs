@@ -107,7 +107,7 @@ struct Slice {
     flooded: u64,
     /// What the daemon counted.
     counts: Counts,
-    /// Time of either core that this machine's host gave to others.
+    /// Time of a core that this machine's host gave to others.
     stolen: Duration,
 }
 
@@ -189,7 +189,7 @@ fn report(slices: &[[Slice; ALL.len()]], together: &[Histogram<u64>; ALL.len()],
             per_second(&|slice| slice.flooded),
             per_second(&|slice| slice.counts.answered),
             per_second(&|slice| slice.counts.not_taken),
-            50.0 * stolen.as_secs_f64() / seconds
+            100.0 * stolen.as_secs_f64() / seconds
         );
     }
     println!("\n| p99 beside | by that of neighbours | of medians | of all together |\n|---|---|---|---|");
@@ -239,6 +239,7 @@ fn slice(
     };
     let mut flood = Flood::new(daemon.address, beside, flood)?;
     generator.offer_beside(Load::Rate(rate), duration, &mut |elapsed| flood.send_due(elapsed), &mut note)?;
+    let stolen = machine::stolen().saturating_sub(stolen_before);
     let outcome = generator.settle_answered(&mut note)?;
     // The kernel tells with the next datagram how many it has dropped before.
     local_socket()?.send_to(&[0; 12], daemon.address)?;
@@ -250,7 +251,7 @@ fn slice(
         p99: p99_of(&times),
         flooded: flood.sent,
         counts: daemon.counts()?.since(before),
-        stolen: machine::stolen() - stolen_before,
+        stolen,
     };
     Ok((slice, times))
 }

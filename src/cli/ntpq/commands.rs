@@ -120,7 +120,7 @@ impl Shell<Session> {
 }
 
 impl<S: Ask> Shell<S> {
-    /// Everything that does not change the server.
+    /// Everything but `host` and `timeout`.
     fn ask(&mut self, action: Action, arguments: &[&str]) -> Result<String, Trouble> {
         if let Some(result) = self.note(action, arguments) {
             return result;

@@ -29,9 +29,9 @@ pub(super) enum Woken {
 pub(super) fn watch() -> io::Result<()> {
     let (handler, pressed) = UnixStream::pair()?;
     pressed.set_nonblocking(true)?;
-    if PRESSED.set(pressed).is_ok() {
-        pipe::register(SIGINT, handler)?;
-    }
+    pipe::register(SIGINT, handler)?;
+    // A conversation begins once.
+    let _ = PRESSED.set(pressed);
     Ok(())
 }
 
@@ -86,7 +86,8 @@ pub(super) fn read_line() -> io::Result<String> {
     }
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
-    Ok(line)
+    // Between the wait and the read: the terminal has thrown away what was typed before.
+    if is_pressed() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(line) }
 }
 
 /// The result of something that cannot be interrupted itself, such as the resolver; `None` after ^C.
@@ -98,7 +99,7 @@ pub(super) fn unless_pressed<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         return None;
     }
     let (result, given) = mpsc::channel();
-    let (done, ended) = UnixStream::pair().ok()?;
+    let Ok((done, ended)) = UnixStream::pair() else { return Some(work()) };
     thread::spawn(move || {
         // Nobody listens any more after ^C.
         let _ = result.send(work());

@@ -203,14 +203,15 @@ fn converse(shell: &mut Shell) -> bool {
 
 fn obey(shell: &mut Shell, line: &str) -> bool {
     let result = shell.run(line);
-    // Half of an answer is none, and nothing is to be said of it.
-    if interrupt::is_pressed() {
+    let is_interrupted = interrupt::is_pressed();
+    if is_interrupted {
         interrupt::forget();
         print("\n");
-        return false;
     }
     match result {
         Ok(text) => print(&text),
+        // Half of an answer is none, and nothing is to be said of it.
+        Err(_) if is_interrupted => false,
         Err(Trouble::Usage(text)) => {
             complain(format_args!("{text}"));
             false

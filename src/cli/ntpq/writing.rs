@@ -51,8 +51,11 @@ pub(super) fn configure_by(server: &mut impl Ask, path: &str) -> Result<Vec<Obey
         }
         match configure(server, line) {
             Ok(answer) => obeyed.push(Obeyed { number, line: line.to_owned(), answer }),
-            // What was obeyed already must be told, too.
-            Err(Trouble::Server(failure @ Failure::Interrupted)) => return Err(failure.into()),
+            // What was obeyed already must be told, after ^C too.
+            Err(Trouble::Server(failure @ Failure::Interrupted)) => {
+                obeyed.push(Obeyed { number, line: line.to_owned(), answer: failure.to_string() });
+                break;
+            }
             Err(trouble) => {
                 let why = match trouble {
                     Trouble::Server(failure) => failure.to_string(),

@@ -88,15 +88,15 @@ impl Options {
             |trial, resolution, tries| Search { trial: Duration::from_millis(trial), resolution, tries };
         let (rounds, slices, slice, search, repeats) = match (self.smoke, self.quick) {
             (true, _) => (1, 1, 250, search(100, 50, 1), 0),
-            (_, true) => (2, 3, 200, search(100, 8, 6), 45),
-            _ => (3, 7, 300, search(200, 3, 8), 600),
+            (_, true) => (2, 3, 200, search(100, 8, 6), 1_200),
+            _ => (3, 7, 300, search(200, 3, 8), 15_000),
         };
         Effort {
             rounds: self.rounds.map_or(rounds, |rounds| rounds as usize),
             slices,
             slice: Duration::from_millis(slice),
             search,
-            repeats: Duration::from_secs(repeats),
+            repeats: Duration::from_millis(repeats),
             patience: self.smoke.then_some(Duration::from_secs(5)),
         }
     }
@@ -145,8 +145,8 @@ fn run(options: &Options) -> Result<(), String> {
     pin_to(cores[1]);
     let watch = Watch::over(&cores).map_err(|error| error.to_string())?;
     let effort = options.effort();
-    let left = Cell::new(effort.repeats);
-    let bench = Bench { rig: &rig, places: &places, effort, watch: &watch, left, stop: &stop };
+    let bench =
+        Bench { rig: &rig, places: &places, effort, watch: &watch, left: Cell::default(), stop: &stop };
     let machine = Machine::here();
     if let Some(seconds) = options.overload {
         return overload::run(&bench, &options.contestants(), Duration::from_secs(seconds.into()), &machine);

@@ -28,7 +28,8 @@ pub(super) struct Effort {
     pub(super) slices: usize,
     pub(super) slice: Duration,
     pub(super) search: Search,
-    /// How long may be spent, in all, on what must be repeated because this machine stood still.
+    /// How long each contestant may spend, in a round, on what must be repeated because this machine stood
+    /// still.
     pub(super) repeats: Duration,
     /// How long a contestant may take to its first answer, if not as long as usual.
     pub(super) patience: Option<Duration>,
@@ -40,7 +41,7 @@ pub(super) struct Bench<'a> {
     pub(super) places: &'a Places,
     pub(super) effort: Effort,
     pub(super) watch: &'a Watch,
-    /// What is left of [`Effort::repeats`].
+    /// What the contestant that is measured may still spend on repeats.
     pub(super) left: Cell<Duration>,
     pub(super) stop: &'a AtomicBool,
 }
@@ -113,6 +114,7 @@ impl Bench<'_> {
     /// lossless rate if there is none yet.
     pub(super) fn round(&self, contestant: Contestant, reference: Option<f64>) -> Result<Round, String> {
         let mut running = self.start(contestant)?;
+        self.left.set(self.effort.repeats);
         // The first requests find a server that has never answered.
         let most = if contestant.in_driver() { Load::Flood } else { Load::Closed };
         self.slice(&mut running, most, Duration::from_millis(200))?;
@@ -205,8 +207,8 @@ impl Bench<'_> {
 }
 
 impl Lossless {
-    /// What the moderate loads are parts of: the rate with a loss of one in a thousand, because one hiccup of
-    /// the machine is enough to lose a single request at any rate; half of saturation where there is none.
+    /// What the moderate loads are parts of: the rate with a loss of one in a thousand; half of saturation
+    /// where there is none.
     pub(super) fn reference(&self, saturated: &Slice) -> f64 {
         self.per_mille.or(self.none).unwrap_or(saturated.outcome.answered / 2.0)
     }

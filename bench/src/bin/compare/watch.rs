@@ -1,8 +1,9 @@
 //! Notices when the machine stands still, as a virtual one does when its host takes a core away: what is
 //! measured then is the host.
 //!
-//! On each core a thread before everything else sleeps for some milliseconds again and again; nothing but a
-//! core that stands still wakes it late. It takes half a per cent of the core, whoever is measured.
+//! On each core a thread before everything else sleeps for some milliseconds again and again. Nothing wakes
+//! it half a millisecond late but a core that stands still: no system call of what is measured takes so
+//! long. It takes half a per cent of the core, whoever is measured.
 
 use std::fs;
 use std::io;
