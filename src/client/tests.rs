@@ -24,6 +24,8 @@ struct Bench {
     requests: Vec<(Duration, Request)>,
     /// What the client stepped the machine's clock by.
     stepped: f64,
+    /// Whether the kernel says no.
+    refuses_steps: bool,
 }
 
 /// What a server's reply is made of.
@@ -116,7 +118,8 @@ impl Bench {
             state ^ (state >> 29)
         };
         let client = Client::new(settings, Box::new(random), now);
-        let mut bench = Self { client, now, actions: Vec::new(), requests: Vec::new(), stepped: 0.0 };
+        let (actions, requests) = (Vec::new(), Vec::new());
+        let mut bench = Self { client, now, actions, requests, stepped: 0.0, refuses_steps: false };
         bench.act();
         bench
     }
@@ -126,9 +129,13 @@ impl Bench {
             match action {
                 Action::Send(request) => self.requests.push((self.now.monotonic, request)),
                 action => {
-                    if let Action::Step(by) = action {
-                        self.now.realtime = self.now.realtime.offset_by(units(by));
-                        self.stepped += by;
+                    match action {
+                        Action::Step(by) if self.refuses_steps => self.client.not_stepped(by),
+                        Action::Step(by) => {
+                            self.now.realtime = self.now.realtime.offset_by(units(by));
+                            self.stepped += by;
+                        }
+                        _ => {}
                     }
                     self.actions.push(action);
                 }

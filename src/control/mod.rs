@@ -20,6 +20,7 @@ pub use fragment::{Answer, Assembly, DATA_MAX, FRAGMENTS_MAX, Response, request}
 pub use respond::{Outcome, Request, Responder};
 pub use signature::{Signature, is_error, is_signed, signed};
 pub use status::{ClockStatus, ErrorCode, PeerStatus, SystemStatus};
+pub(crate) use text::printable;
 pub use text::{Variable, parse};
 pub use view::{
     Identity, Interface, KernelClock, Lists, Monitor, MonitoredClient, Restriction, Statistics, View,

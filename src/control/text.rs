@@ -46,7 +46,8 @@ fn next_item(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(end.map_or((rest, &[]), |end| (&rest[..end], &rest[end + 1..])))
 }
 
-fn printable(bytes: &[u8]) -> String {
+/// What no terminal obeys.
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let shown = |&octet: &u8| if octet == b' ' || octet.is_ascii_graphic() { char::from(octet) } else { '?' };
     bytes.iter().map(shown).collect()
 }

@@ -316,8 +316,8 @@ impl ClientLoop {
         }
     }
 
-    /// Without leave to adjust the clock there is none to adjust from now on.
-    /// Whether it was done.
+    /// Tells the kernel something; false if it was not done. Without leave to adjust the clock there is none
+    /// to adjust from now on.
     fn adjust(&mut self, work: impl FnOnce(&KernelClock) -> io::Result<()>) -> bool {
         let Some(clock) = &self.clock else { return false };
         match work(clock) {

@@ -167,29 +167,52 @@ fn ntpsecs_ntpq_is_shown_our_lists() {
     }
 }
 
+/// ntpsec's ntpd, which obeys key 1.
+struct Theirs {
+    namespace: Namespace,
+    daemon: Daemon,
+    keys: String,
+}
+
+impl Theirs {
+    fn start(name: &str) -> Option<Self> {
+        let mut ntpd = lasting_client("ntpsec", "ntpd")?;
+        let namespace = Namespace::new()?;
+        let (conf, keys) = conf(name, 1);
+        ntpd.args(["-n", "-x", "-c", &conf]);
+        let daemon = Daemon::spawn(&namespace, ntpd);
+        Some(Self { namespace, daemon, keys })
+    }
+
+    /// What ours says, with its key.
+    fn ask(&self, commands: &[&str]) -> (Option<i32>, String) {
+        ntpq(&self.namespace, &["-k", &self.keys, "-a", "1"], commands)
+    }
+
+    /// The first answer to all of it.
+    fn asked_when_up(&self, commands: &[&str]) -> String {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let (code, text) = self.ask(commands);
+            if code == Some(0) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "{text}\n{}", self.daemon.text());
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
 #[test]
 fn ours_reads_the_lists_of_ntpsecs_ntpd() {
-    let Some(mut ntpd) = lasting_client("ntpsec", "ntpd") else { return };
-    let Some(namespace) = Namespace::new() else { return };
-    let (conf, keys) = conf("ntpsec", 1);
-    ntpd.args(["-n", "-x", "-c", &conf]);
-    let theirs = Daemon::spawn(&namespace, ntpd);
-    let deadline = Instant::now() + Duration::from_secs(15);
-    let text = loop {
-        let (code, text) =
-            ntpq(&namespace, &["-k", &keys, "-a", "1"], &["timeout 500", "ifstats", "reslist"]);
-        if code == Some(0) {
-            break text;
-        }
-        assert!(Instant::now() < deadline, "{text}\n{}", theirs.text());
-        thread::sleep(Duration::from_millis(300));
-    };
+    let Some(theirs) = Theirs::start("ntpsec") else { return };
+    let text = theirs.asked_when_up(&["timeout 500", "ifstats", "reslist"]);
     for words in
         ["v4wildcard", "lo                       .", "127.0.0.1:123", " 192.168.0.0/24\n", "nomodify"]
     {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
-    let (code, text) = ntpq(&namespace, &["-k", &keys, "-a", "2"], &["reslist"]);
+    let (code, text) = ntpq(&theirs.namespace, &["-k", &theirs.keys, "-a", "2"], &["reslist"]);
     assert_eq!((code, &*text), (Some(1), "***Server disallowed request (authentication?)\n"));
 }
 
@@ -214,26 +237,12 @@ fn our_daemon_refuses_what_changes_it() {
 
 #[test]
 fn ours_configures_ntpsecs_ntpd() {
-    let Some(mut ntpd) = lasting_client("ntpsec", "ntpd") else { return };
-    let Some(namespace) = Namespace::new() else { return };
-    let (conf, keys) = conf("ntpsec-writing", 1);
-    ntpd.args(["-n", "-x", "-c", &conf]);
-    let theirs = Daemon::spawn(&namespace, ntpd);
-    let with_key = ["-k", &*keys, "-a", "1"];
-    let deadline = Instant::now() + Duration::from_secs(15);
-    let line = "config restrict 10.1.0.0 mask 255.255.0.0 noserve";
-    let text = loop {
-        let (code, text) = ntpq(&namespace, &with_key, &["timeout 500", line]);
-        if code == Some(0) {
-            break text;
-        }
-        assert!(Instant::now() < deadline, "{text}\n{}", theirs.text());
-        thread::sleep(Duration::from_millis(300));
-    };
-    assert_eq!(text, "primary timeout 500 ms\nConfig Succeeded\n", "{}", theirs.text());
+    let Some(theirs) = Theirs::start("ntpsec-writing") else { return };
+    let text = theirs.asked_when_up(&["timeout 500", "config restrict 10.1.0.0 mask 255.255.0.0 noserve"]);
+    assert_eq!(text, "primary timeout 500 ms\nConfig Succeeded\n", "{}", theirs.daemon.text());
     let file =
         write("obeyed.conf", "# two more\n\nrestrict 10.2.0.0/16 noquery\n  restrict 10.3.0.0/16 # all\n");
-    let (code, text) = ntpq(&namespace, &with_key, &[&format!("config-from-file {file}"), "reslist"]);
+    let (code, text) = theirs.ask(&[&format!("config-from-file {file}"), "reslist"]);
     assert_eq!(code, Some(0), "{text}");
     for words in [
         "Sending configuration file, one line at a time.\n\

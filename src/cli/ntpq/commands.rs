@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::chosen::{self, Chosen};
 use super::credentials::Credentials;
+use super::interrupt;
 use super::ordered;
 use super::peers;
 use super::session::{self, Ask, Failure, Session, Shown};
@@ -224,7 +225,8 @@ impl<S: Ask> Shell<S> {
             Action::ConfigureByFile => {
                 let [path] = arguments else { return Err(usage("usage: config-from-file file")) };
                 let obeyed = writing::configure_by(server, path)?;
-                let text = |_: &Self| format!("{}Done sending file\n", writing::report(&obeyed));
+                let done = if interrupt::is_pressed() { "" } else { "Done sending file\n" };
+                let text = |_: &Self| format!("{}{done}", writing::report(&obeyed));
                 Ok(self.text_or_json(text, || writing::report_json(&obeyed)))
             }
             Action::SaveConfiguration => {

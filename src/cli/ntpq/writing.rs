@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::chosen::assignment;
 use super::commands::{Trouble, usage};
 use super::session::{Ask, Failure};
-use crate::control::{DATA_MAX, Opcode, Variable, parse};
+use crate::control::{DATA_MAX, Opcode, Variable, parse, printable};
 
 /// Sets variables of an association, or of the system (0). Few servers say what they have set.
 pub(super) fn set(
@@ -98,9 +98,9 @@ fn send(
     Ok((response.status, response.data))
 }
 
-/// What a server says, which no terminal is to obey.
+/// What a server says, up to the NUL that ends it in some.
 fn words(data: &[u8]) -> String {
-    let text = String::from_utf8_lossy(data);
-    let shown = |c: char| if c == ' ' || c == '\n' || c.is_ascii_graphic() { c } else { '?' };
-    text.trim_matches(['\0', '\r', '\n', ' ']).replace("\r\n", "\n").chars().map(shown).collect()
+    let text = data.split(|&octet| octet == 0).next().unwrap_or_default().trim_ascii();
+    let lines = text.split(|&octet| octet == b'\n');
+    lines.map(|line| printable(line.trim_ascii_end())).collect::<Vec<_>>().join("\n")
 }

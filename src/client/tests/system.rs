@@ -235,6 +235,18 @@ fn c20_fast_slews_are_bounded_short_and_only_while_acquiring() {
 }
 
 #[test]
+fn a_step_that_the_kernel_refuses_is_nobody_else_s() {
+    let mut bench = client_of(3);
+    bench.refuses_steps = true;
+    bench.serve(10.0, |_| Some(Answer { offset: 50.0, ..Answer::default() }));
+    assert_eq!((bench.steps() > 0, bench.stepped), (true, 0.0));
+    assert!(!bench.client.is_surprised(bench.now));
+    bench.wait(300.0);
+    let jumps = |notice: &&Notice| matches!(notice, Notice::SteppedByOthers(_));
+    assert_eq!(bench.notices().into_iter().find(jumps), None);
+}
+
+#[test]
 fn o4_after_a_jump_of_the_clock_nothing_is_served_until_it_was_measured() {
     let mut bench = client_of(3);
     bench.serve(300.0, |_| good());
