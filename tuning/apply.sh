@@ -14,7 +14,8 @@ usage() {
 usage: apply.sh [--yes] [-i IFACE]... [--shallow-idle] [--io-uring]
   --yes           do it; without, it is only printed
   -i IFACE        an interface that clients come in by; may be repeated (default: every network device)
-  --shallow-idle  keep cores out of idle states that take more than 20 µs to leave: better stamps, more power
+  --shallow-idle  keep cores out of idle states that take more than 20 µs to leave, and virtual ones from halting at
+                  once: better stamps, more power
   --io-uring      allow io_uring where kernel.io_uring_disabled forbids it, to every program
 exit: 0 done, or nothing to do; 1 something could not be changed; 2 wrong usage
 USAGE
@@ -117,6 +118,7 @@ cores_awake() {
         [ ! -e "$root$directory/cpufreq" ] || set_file "$directory/cpufreq/scaling_governor" performance
         [ "$shallow" = no ] || shallow_idle "$directory/cpuidle"
     done
+    [ "$shallow" = no ] || poll_before_halting
 }
 
 shallow_idle() {
@@ -126,6 +128,14 @@ shallow_idle() {
             set_file "${path#"$root"}/disable" 1
         fi
     done
+}
+
+# Without polling a virtual core is woken by the host for every lone request.
+poll_before_halting() {
+    local file=/sys/module/haltpoll/parameters/guest_halt_poll_ns
+    if [ -e "$root$file" ] && [ "$(cat "$root$file")" -eq 0 ]; then
+        set_file "$file" 200000
+    fi
 }
 
 # The Nth number that follows a word in ethtool's output: first what is possible, then what is set.

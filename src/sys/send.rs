@@ -70,12 +70,17 @@ impl SendChunk {
         }
     }
 
-    /// Says how large the batch is whose replies follow: when most of them are large, that is a backlog. A
-    /// few are what a hiccup of the machine has left behind, and soon over.
+    /// Says how large the batch is whose replies follow: when most of very many are large, that is a backlog.
+    /// Fewer are what a hiccup of the machine has left behind, and soon over. Time is what counts then: what
+    /// interrupts a chunk makes every reply late that is still to leave with it.
     pub(super) fn begin_batch(&mut self, is_large: bool) {
-        const HICCUP: u32 = 4;
+        /// What a worker answers in some 15 ms.
+        const HICCUP: u32 = 64;
+        /// So many small ones more than large ones end a backlog.
+        const RELIEF: u32 = 4;
         let large = self.large_batches;
-        self.large_batches = if is_large { (large + 1).min(2 * HICCUP) } else { large.saturating_sub(1) };
+        self.large_batches =
+            if is_large { (large + 1).min(HICCUP + RELIEF) } else { large.saturating_sub(1) };
         self.limit = if self.large_batches > HICCUP { self.sizes.backlog } else { self.sizes.calm };
     }
 
@@ -178,6 +183,25 @@ impl SendTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_leave_in_chunks_in_a_backlog_and_alone_after_a_hiccup() {
+        let mut replies = SendChunk::new(SendChunks { calm: 1, backlog: 24 }, 1);
+        let mut batches = |count: usize, is_large: bool| {
+            (0..count).for_each(|_| replies.begin_batch(is_large));
+            replies.limit
+        };
+        assert_eq!(batches(64, true), 1, "a hiccup");
+        assert_eq!(batches(1, true), 24, "a backlog");
+        assert_eq!(batches(1000, true), 24);
+        assert_eq!(batches(3, false), 24, "a pause in it");
+        assert_eq!(batches(1, false), 1, "its end");
+        assert_eq!(batches(1000, false), 1);
+        // As many small ones as large ones are no backlog, however long that lasts.
+        for _ in 0..1000 {
+            assert_eq!((batches(1, true), batches(1, false)), (1, 1));
+        }
+    }
 
     #[test]
     fn the_time_of_a_reply_is_learnt_and_hiccups_are_not() {

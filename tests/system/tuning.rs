@@ -13,7 +13,7 @@ const APPLY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/apply.sh");
 const REVERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/revert.sh");
 
 /// A machine out of tune: two cores, a device with two queues that interrupt the same core.
-const MACHINE: [(&str, &str); 19] = [
+const MACHINE: [(&str, &str); 20] = [
     ("proc/sys/kernel/random/boot_id", "1f2e"),
     ("proc/sys/kernel/io_uring_disabled", "2"),
     ("proc/sys/net/core/rmem_max", "212992"),
@@ -33,6 +33,7 @@ const MACHINE: [(&str, &str); 19] = [
     ("sys/devices/system/cpu/cpu0/cpuidle/state1/disable", "0"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state2/latency", "133"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state2/disable", "0"),
+    ("sys/module/haltpoll/parameters/guest_halt_poll_ns", "0"),
     ("sys/class/net/absent0/queues/rx-0/rps_cpus", "00000000,00000003"),
     ("sys/class/net/absent0/queues/rx-1/rps_cpus", "00000000,00000000"),
     ("sys/class/net/absent0/device/msi_irqs/40", "msix"),
@@ -120,6 +121,7 @@ fn what_is_applied_is_reverted_to_the_letter() {
         ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance"),
         ("sys/devices/system/cpu/cpu0/cpuidle/state1/disable", "0"),
         ("sys/devices/system/cpu/cpu0/cpuidle/state2/disable", "1"),
+        ("sys/module/haltpoll/parameters/guest_halt_poll_ns", "200000"),
         ("sys/class/net/absent0/queues/rx-0/rps_cpus", "0"),
     ] {
         assert_eq!(tree.read(path), value, "{path} after:\n{}", applied.text);

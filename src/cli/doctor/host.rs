@@ -26,6 +26,11 @@ pub(super) const CHECKS: &[Check] = &[
         "the time a core takes to wake is part of the first stamp, and of the client's error",
         idle_states,
     ),
+    (
+        "halt polling",
+        "a virtual core that halts is woken by the host, in up to milliseconds; what arrives waits for its stamp",
+        halt_polling,
+    ),
 ];
 
 /// What needs which kernel; the first is what nothing else replaces at the same cost.
@@ -159,6 +164,25 @@ fn idle_states(machine: &Machine) -> Looked {
         lines.collect::<Vec<_>>().join("; ")
     };
     wrong(format!("the deepest in use takes {longest} µs to leave"), set(1), set(0))
+}
+
+/// Whether a virtual core waits a little for work before it tells the host that it has none.
+fn halt_polling(machine: &Machine) -> Looked {
+    const GOVERNOR: &str = "sys/devices/system/cpu/cpuidle/current_governor";
+    const POLLING: &str = "sys/module/haltpoll/parameters/guest_halt_poll_ns";
+    /// The kernel's own default.
+    const BEST: u64 = 200_000;
+    let governor = machine.text(GOVERNOR)?;
+    if governor != "haltpoll" {
+        return fine(format!("not for the idle governor {governor}"));
+    }
+    match machine.number(POLLING)? {
+        0 => {
+            let set = |nanoseconds: u64| format!("echo {nanoseconds} > /{POLLING}");
+            wrong("cores halt as soon as they have nothing to do", set(BEST), set(0))
+        }
+        polling => fine(format!("cores wait for up to {} µs before they halt", polling / 1000)),
+    }
 }
 
 fn and_more(count: usize) -> String {

@@ -119,9 +119,10 @@ impl Drop for Scene {
     }
 }
 
-const WELL: [(&str, &str); 22] = [
+const WELL: [(&str, &str); 23] = [
     ("proc/sys/kernel/osrelease", "6.18.2-generic"),
     ("proc/sys/kernel/io_uring_disabled", "0"),
+    ("sys/devices/system/cpu/cpuidle/current_governor", "menu"),
     ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc"),
     ("sys/devices/system/clocksource/clocksource0/available_clocksource", "tsc hpet acpi_pm"),
     ("proc/self/status", "CapEff:\t000001ffffffffff\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0"),
@@ -166,7 +167,7 @@ fn a_machine_in_order_is_fine_in_every_check() {
     let bad: Vec<_> =
         findings.iter().filter(|finding| !matches!(finding.state, State::Fine { .. })).collect();
     assert!(bad.is_empty(), "{bad:#?}");
-    assert!(page(&scene.machine, &findings).ends_with("\n20 fine, 0 to mend, 0 not known\n"));
+    assert!(page(&scene.machine, &findings).ends_with("\n21 fine, 0 to mend, 0 not known\n"));
     scene.says("interrupts", "8 of receive queues, on cpu 0,1,2,3,4,5,6,7");
 }
 
@@ -183,9 +184,17 @@ fn a_machine_that_shows_nothing_is_not_known_and_not_wrong() {
     let wrong: Vec<_> =
         findings.iter().filter(|finding| matches!(finding.state, State::Wrong { .. })).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    for check in
-        ["kernel", "governor", "idle states", "capabilities", "receive buffer", "queues", "RPS", "xdp"]
-    {
+    for check in [
+        "kernel",
+        "governor",
+        "idle states",
+        "halt polling",
+        "capabilities",
+        "receive buffer",
+        "queues",
+        "RPS",
+        "xdp",
+    ] {
         assert!(matches!(scene.state(check), State::Unknown { .. }), "{check}: {:?}", scene.state(check));
     }
     scene.says("receive buffer", "/proc/sys/net/core/rmem_max: No such file");
@@ -250,6 +259,22 @@ fn governors_and_idle_states_are_set_core_by_core_and_taken_back() {
     scene.file("sys/devices/system/cpu/cpu7/cpufreq/scaling_governor", "powersave");
     scene.machine.cores = vec![0, 1];
     scene.is_fine("governor");
+}
+
+#[test]
+fn virtual_cores_that_halt_at_once_wait_a_little_instead() {
+    const POLLING: &str = "sys/module/haltpoll/parameters/guest_halt_poll_ns";
+    let scene = Scene::new();
+    // Polling is for the governor of virtual machines only.
+    scene.file(POLLING, "0").is_fine("halt polling");
+    scene.file("sys/devices/system/cpu/cpuidle/current_governor", "haltpoll");
+    let mend = scene.mend("halt polling");
+    assert_eq!(mend.command, format!("echo 200000 > /{POLLING}"));
+    assert_eq!(mend.undo, format!("echo 0 > /{POLLING}"));
+    scene.file(POLLING, "50000").is_fine("halt polling");
+    scene.says("halt polling", "50 µs");
+    scene.remove(POLLING);
+    assert!(matches!(scene.state("halt polling"), State::Unknown { .. }));
 }
 
 #[test]
@@ -458,7 +483,7 @@ fn lines_and_json_tell_the_same() {
         "{page}"
     );
     assert!(page.contains("\n? busy polling           not known: /proc/sys/net/core/busy_read"), "{page}");
-    assert!(page.ends_with("\n18 fine, 1 to mend, 1 not known\n"), "{page}");
+    assert!(page.ends_with("\n19 fine, 1 to mend, 1 not known\n"), "{page}");
 
     let document = document(&scene.machine, &findings);
     let of = |check: &str| {

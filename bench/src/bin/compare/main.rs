@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod awake;
 mod contestant;
 mod control;
 mod load;
@@ -31,6 +32,7 @@ use clap::Parser;
 use ntpring::sys::thread::{allowed_cores, pin_to};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use self::awake::Awake;
 use self::contestant::{Contestant, Places};
 use self::control::Control;
 use self::load::Search;
@@ -74,6 +76,9 @@ struct Options {
     /// What each part of the program in the driver takes by itself, instead of the table
     #[arg(long, conflicts_with = "overload")]
     xdp_parts: bool,
+    /// Let the server's core sleep when it has nothing to do
+    #[arg(long)]
+    sleep: bool,
     /// Where ntpring and ntpload are [default: they are built, beside this program]
     #[arg(long, value_name = "DIRECTORY")]
     programs: Option<PathBuf>,
@@ -88,7 +93,7 @@ impl Options {
             |trial, resolution, tries| Search { trial: Duration::from_millis(trial), resolution, tries };
         let (rounds, slices, slice, search, repeats) = match (self.smoke, self.quick) {
             (true, _) => (1, 1, 250, search(100, 50, 1), 0),
-            (_, true) => (2, 3, 200, search(100, 8, 6), 1_200),
+            (_, true) => (2, 3, 200, search(100, 8, 5), 800),
             _ => (3, 7, 300, search(200, 3, 8), 15_000),
         };
         Effort {
@@ -144,6 +149,8 @@ fn run(options: &Options) -> Result<(), String> {
     // This thread keeps out of the server's way; what is started in the namespaces may still use both cores.
     pin_to(cores[1]);
     let watch = Watch::over(&cores).map_err(|error| error.to_string())?;
+    let awake = (!options.sleep).then(|| Awake::core(cores[0])).transpose();
+    let _awake = awake.map_err(|error| error.to_string())?;
     let effort = options.effort();
     let bench =
         Bench { rig: &rig, places: &places, effort, watch: &watch, left: Cell::default(), stop: &stop };
@@ -182,7 +189,7 @@ fn compare(bench: &Bench, contestants: &[Contestant]) -> Result<Vec<Row>, String
             match bench.round(row.contestant, reference) {
                 Ok(measured) => {
                     eprintln!("round {}: {name}: {}", round + 1, report::line(&measured));
-                    reference.get_or_insert_with(|| measured.lossless.reference(&measured.saturated));
+                    reference.get_or_insert(measured.reference);
                     row.rounds.push(measured);
                 }
                 Err(_) if bench.stop.load(Relaxed) => return Err(INTERRUPTED.to_owned()),

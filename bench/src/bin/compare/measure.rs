@@ -12,9 +12,12 @@ use super::rig::Rig;
 use super::running::Running;
 use super::watch::Watch;
 
-/// The two moderate loads, as parts of the reference's lossless rate.
+/// The two moderate loads, as parts of a rate that the reference keeps up.
 pub(super) const LOW: f64 = 0.25;
 pub(super) const HIGH: f64 = 0.75;
+/// A server that loses more is not under moderate load: what is left of its figures is those of the requests
+/// that it did answer.
+const KEPT_UP: f64 = 0.001;
 
 /// A 99th percentile shows what happens in one part in a hundred of the time. What the watch sees of it is
 /// less: a core that stands still and goes on between two looks has not been seen.
@@ -99,7 +102,9 @@ impl Slice {
 pub(super) struct Round {
     pub(super) saturated: Slice,
     pub(super) lossless: Lossless,
-    /// At 25 % and at 75 % of the reference's lossless rate.
+    /// What the moderate loads are parts of.
+    pub(super) reference: f64,
+    /// At 25 % and at 75 % of it.
     pub(super) low: Slice,
     pub(super) high: Slice,
 }
@@ -110,8 +115,8 @@ impl Bench<'_> {
         Running::start(contestant, self.rig, self.places, self.effort.patience, self.stop)
     }
 
-    /// One round. `reference` is the rate that the moderate loads are parts of; the contestant's own
-    /// lossless rate if there is none yet.
+    /// One round. `reference` is the rate that the moderate loads are parts of; the contestant's own if there
+    /// is none yet.
     pub(super) fn round(&self, contestant: Contestant, reference: Option<f64>) -> Result<Round, String> {
         let mut running = self.start(contestant)?;
         self.left.set(self.effort.repeats);
@@ -120,11 +125,33 @@ impl Bench<'_> {
         self.slice(&mut running, most, Duration::from_millis(200))?;
         let saturated = self.slices(&mut running, most)?;
         let lossless = self.search(&mut running, saturated.outcome.answered)?;
-        let reference = reference.unwrap_or_else(|| lossless.reference(&saturated));
-        let mut moderate =
-            |part: f64| self.slices(&mut running, Load::Open((reference * part).max(1.0) as u64));
-        let (low, high) = (moderate(LOW)?, moderate(HIGH)?);
-        Ok(Round { saturated, lossless, low, high })
+        let (reference, high) = match reference {
+            Some(reference) => (reference, self.part(&mut running, reference, HIGH)?),
+            None => self.kept_up(&mut running, lossless.reference(&saturated))?,
+        };
+        let low = self.part(&mut running, reference, LOW)?;
+        Ok(Round { saturated, lossless, reference, low, high })
+    }
+
+    /// A rate that a search found without loss, one trial in several, is not yet one that the server keeps
+    /// up: the highest, by steps of a tenth, of which it does not lose a part as large as the higher of the
+    /// moderate loads; and how it does with that.
+    fn kept_up(&self, running: &mut Running, found: f64) -> Result<(f64, Slice), String> {
+        const STEPS: i32 = 10;
+        let mut steps = 0;
+        loop {
+            let rate = found * 0.9_f64.powi(steps);
+            let high = self.part(running, rate, HIGH)?;
+            if high.outcome.loss <= KEPT_UP || steps == STEPS {
+                return Ok((rate, high));
+            }
+            steps += 1;
+        }
+    }
+
+    /// A moderate load.
+    fn part(&self, running: &mut Running, reference: f64, part: f64) -> Result<Slice, String> {
+        self.slices(running, Load::Open((reference * part).max(1.0) as u64))
     }
 
     /// The highest rates without loss. What a search finds while this machine stands still is too low, so

@@ -53,7 +53,7 @@ const COST: [Column; 7] = [
 
 /// One round in a line, for whoever waits.
 pub(super) fn line(round: &Round) -> String {
-    let Round { saturated, lossless, low, high } = round;
+    let Round { saturated, lossless, low, high, .. } = round;
     let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.0}"));
     format!(
         "{:.0}/s of {:.2} core; lossless {}, 0.1 % {}; CPU {:.0} + {:.0} ns; p99 {:.0}, {:.0} µs; |offset| p99 {:.1}, {:.1} µs",
@@ -87,7 +87,7 @@ pub(super) fn markdown(rows: &[Row], machine: &Machine, effort: &Effort) -> Stri
     let _ = writeln!(
         text,
         "{} rounds of {} slices of {:?} per load, without those in which this machine stood still; a rate is without loss if one \
-         of {} trials of {:?} was (in the driver one of twice as many, half as long). Each cell: the median, and its ratio to {name} of the same round, median [quartiles]. The loads called {:.0} % and {:.0} % are parts of {name}'s rate in the first round: {} and {}.",
+         of {} trials of {:?} was (in the driver one of twice as many, half as long). Each cell: the median, and its ratio to {name} of the same round, median [quartiles]. The loads called {:.0} % and {:.0} % are parts of the {:.0}/s that {name} kept up in the first round: {} and {}.",
         effort.rounds,
         effort.slices,
         effort.slice,
@@ -95,6 +95,7 @@ pub(super) fn markdown(rows: &[Row], machine: &Machine, effort: &Effort) -> Stri
         effort.search.trial,
         100.0 * LOW,
         100.0 * HIGH,
+        reference.rounds[0].reference,
         load(|round| &round.low),
         load(|round| &round.high),
     );
