@@ -132,7 +132,8 @@ shallow_idle() {
 
 # Without polling a virtual core is woken by the host for every lone request.
 poll_before_halting() {
-    local file=/sys/module/haltpoll/parameters/guest_halt_poll_ns
+    local file=/sys/module/haltpoll/parameters/guest_halt_poll_ns governor=/sys/devices/system/cpu/cpuidle/current_governor
+    [ "$(cat "$root$governor" 2>/dev/null)" = haltpoll ] || return 0
     if [ -e "$root$file" ] && [ "$(cat "$root$file")" -eq 0 ]; then
         set_file "$file" 200000
     fi

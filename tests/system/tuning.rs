@@ -13,7 +13,7 @@ const APPLY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/apply.sh");
 const REVERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/revert.sh");
 
 /// A machine out of tune: two cores, a device with two queues that interrupt the same core.
-const MACHINE: [(&str, &str); 20] = [
+const MACHINE: [(&str, &str); 21] = [
     ("proc/sys/kernel/random/boot_id", "1f2e"),
     ("proc/sys/kernel/io_uring_disabled", "2"),
     ("proc/sys/net/core/rmem_max", "212992"),
@@ -33,6 +33,7 @@ const MACHINE: [(&str, &str); 20] = [
     ("sys/devices/system/cpu/cpu0/cpuidle/state1/disable", "0"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state2/latency", "133"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state2/disable", "0"),
+    ("sys/devices/system/cpu/cpuidle/current_governor", "haltpoll"),
     ("sys/module/haltpoll/parameters/guest_halt_poll_ns", "0"),
     ("sys/class/net/absent0/queues/rx-0/rps_cpus", "00000000,00000003"),
     ("sys/class/net/absent0/queues/rx-1/rps_cpus", "00000000,00000000"),
@@ -138,6 +139,14 @@ fn what_is_applied_is_reverted_to_the_letter() {
     assert_eq!(reverted.code, Some(0), "{}", reverted.text);
     assert_eq!(tree.files(), before, "{}", reverted.text);
     assert!(!tree.root.join("state/changes").exists(), "nothing is left to take back");
+}
+
+#[test]
+fn only_the_governor_that_polls_before_it_halts_is_told_to() {
+    let Some(tree) = Tree::new("tuning-governor") else { return };
+    tree.write("sys/devices/system/cpu/cpuidle/current_governor", "menu");
+    assert_eq!(tree.run(APPLY, "--yes --shallow-idle").code, Some(0));
+    assert_eq!(tree.read("sys/module/haltpoll/parameters/guest_halt_poll_ns"), "0");
 }
 
 #[test]
