@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod awake;
+mod companion;
 mod contestant;
 mod control;
 mod load;
@@ -32,7 +33,7 @@ use clap::Parser;
 use ntpring::sys::thread::{allowed_cores, pin_to};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use self::awake::Awake;
+use self::awake::keep_awake;
 use self::contestant::{Contestant, Places};
 use self::control::Control;
 use self::load::Search;
@@ -149,7 +150,7 @@ fn run(options: &Options) -> Result<(), String> {
     // This thread keeps out of the server's way; what is started in the namespaces may still use both cores.
     pin_to(cores[1]);
     let watch = Watch::over(&cores).map_err(|error| error.to_string())?;
-    let awake = (!options.sleep).then(|| Awake::core(cores[0])).transpose();
+    let awake = (!options.sleep).then(|| keep_awake(cores[0])).transpose();
     let _awake = awake.map_err(|error| error.to_string())?;
     let effort = options.effort();
     let bench =

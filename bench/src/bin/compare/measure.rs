@@ -133,9 +133,9 @@ impl Bench<'_> {
         Ok(Round { saturated, lossless, reference, low, high })
     }
 
-    /// A rate that a search found without loss, one trial in several, is not yet one that the server keeps
-    /// up: the highest, by steps of a tenth, of which it does not lose a part as large as the higher of the
-    /// moderate loads; and how it does with that.
+    /// What a search found, one trial in several without loss, is not yet a rate that the server keeps up.
+    /// Lowers it by tenths until the higher of the moderate loads, which is a part of it, loses nearly
+    /// nothing, or ten times; and tells how the server does under that load.
     fn kept_up(&self, running: &mut Running, found: f64) -> Result<(f64, Slice), String> {
         const STEPS: i32 = 10;
         let mut steps = 0;

@@ -9,12 +9,11 @@ use std::fs;
 use std::io;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::{self, sleep};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ntpring::sys::thread::pin_to;
-
+use super::companion::Companion;
 use super::packages;
 
 /// How often it looks.
@@ -26,43 +25,31 @@ const LATE: Duration = Duration::from_micros(500);
 pub(super) struct Watch {
     /// For how long cores have stood still, all together, in nanoseconds.
     still: Arc<AtomicU64>,
-    end: Arc<AtomicBool>,
+    _companions: Vec<Companion>,
 }
 
 impl Watch {
     /// Begins to watch.
     pub(super) fn over(cores: &[usize]) -> io::Result<Self> {
-        let watch = Self { still: Arc::default(), end: Arc::default() };
-        for &core in cores {
-            let (still, end) = (Arc::clone(&watch.still), Arc::clone(&watch.end));
-            thread::Builder::new().name(format!("watch-{core}")).spawn(move || {
-                pin_to(core);
-                if let Err(error) = before_everything_else() {
-                    eprintln!("compare: cannot tell when core {core} stands still: {error}");
-                    return;
+        let still = Arc::<AtomicU64>::default();
+        let watch = |&core: &usize| {
+            let still = Arc::clone(&still);
+            Companion::on(core, "watch", before_everything_else, move || {
+                let start = Instant::now();
+                sleep(PERIOD);
+                let late = start.elapsed().saturating_sub(PERIOD);
+                if late > LATE {
+                    still.fetch_add(late.as_nanos() as u64, Relaxed);
                 }
-                while !end.load(Relaxed) {
-                    let start = Instant::now();
-                    sleep(PERIOD);
-                    let late = start.elapsed().saturating_sub(PERIOD);
-                    if late > LATE {
-                        still.fetch_add(late.as_nanos() as u64, Relaxed);
-                    }
-                }
-            })?;
-        }
-        Ok(watch)
+            })
+        };
+        let _companions = cores.iter().map(watch).collect::<io::Result<_>>()?;
+        Ok(Self { still, _companions })
     }
 
     /// For how long all cores together have stood still until now.
     pub(super) fn stood_still(&self) -> Duration {
         Duration::from_nanos(self.still.load(Relaxed))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.end.store(true, Relaxed);
     }
 }
 
